@@ -1,0 +1,237 @@
+"""The route, wired as a Bytewax dataflow.
+
+    Kafka partition ─► messages ─► judge ─► by partition ─► collect ─► commit
+                       (source)    (rows │ rejects)         (windows,   (quarantine first, then rows,
+                                                             spools)     at the end of each epoch)
+
+messages     KafkaSource: one part a Kafka partition; items are message batches, never single messages
+judge        the contract's verdict: a batch splits into rows and rejects, both as columns; they stay in one item because a stretch of
+             offsets is committed whole, and the two would have to be joined again at the commit
+by partition the key is the Kafka partition's number: state grows with partitions, not with windows or devices
+collect      Collector: watermark, windows, spool; emits a stretch when a commit is due
+commit       CommitSink: one partition for all workers
+
+Nothing here decides; it hands each step what it needs. Building the flow reads settings and contract but no network; the first step that a
+worker runs does (`start`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from neptune_flow.collect import CollectLimits, Collector, CollectorState
+from neptune_flow.contract import load_contract
+from neptune_flow.kafka import GroupOffsets, KafkaAddress, KafkaSource, Progress, Reader, ReaderLimits, TopicWatch
+from neptune_flow.patience import Patience
+from neptune_flow.process import Lifecycle, install_exit_codes
+from neptune_flow.records import Judged, MessageBatch
+from neptune_flow.settings import Settings
+from neptune_flow.sink import CommitSink, Committer
+from neptune_flow.spool import Spool, SpoolBudget
+from neptune_flow.start import QUARANTINE_DAY, PatientFiles, Start
+from neptune_flow.telemetry import configure_logging, get_logger, register_secret
+from neptune_flow.validation import Validator
+
+log = get_logger("neptune")
+
+
+BASE_BYTES = 192 << 20
+"""What the interpreter and its libraries take before the first message."""
+
+RECOVERY_TAIL_BYTES_MAX = 16 << 20
+"""With a recovery store the tails are pickled into it at the end of each epoch: 100 MB of them cost 0.5 to 1.5 s every time."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """How NEPTUNE_MEMORY_BYTES_MAX is shared; what is left is for the batch that is judged and the file that is written."""
+
+    spool_bytes_max: int
+    inflight_bytes_max: int
+    prefetch_bytes_max: int
+
+    @classmethod
+    def of(cls, memory_bytes_max: int, *, has_recovery_store: bool) -> MemoryPlan:
+        free = memory_bytes_max - BASE_BYTES
+        spool = min(free // 4, RECOVERY_TAIL_BYTES_MAX) if has_recovery_store else free // 4
+        return cls(spool, free // 10, free // 10)
+
+
+class Budgets:
+    """One spool budget for each worker thread of this process, which share the plan's bytes evenly."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._worker = threading.local()
+        self._all: list[SpoolBudget] = []
+        self._lock = threading.Lock()
+
+    def of_this_worker(self) -> SpoolBudget:
+        if not hasattr(self._worker, "budget"):
+            with self._lock:
+                self._worker.budget = SpoolBudget(self._bytes_max)
+                self._all.append(self._worker.budget)
+                for each in self._all:
+                    each.bytes_max = self._bytes_max // len(self._all)
+        budget: SpoolBudget = self._worker.budget
+        return budget
+
+
+def flow() -> Dataflow:
+    """The dataflow that the environment's settings describe, with this process's signals and exit codes.
+
+    Raises:
+        SettingsError, ContractError: what is wrong, before anything is opened.
+    """
+    install_exit_codes()
+    configure_logging()
+    settings = Settings.load()
+    for secret in settings.secrets():
+        register_secret(secret)
+    configure_logging(settings.log_level, settings.log_format)
+    lifecycle = Lifecycle()
+    lifecycle.nothing_to_drain = True
+    if threading.current_thread() is threading.main_thread():
+        lifecycle.install(settings.drain_s_max)
+    _log_cluster()
+    return build(settings, lifecycle)
+
+
+def build(settings: Settings, lifecycle: Lifecycle) -> Dataflow:
+    """The dataflow for these settings; it drains once the lifecycle says so.
+
+    Raises:
+        ContractError: the contract cannot be loaded or cannot become a table.
+    """
+    contract = load_contract(settings.contract)
+    validator = Validator(
+        contract,
+        topic=settings.kafka.topic,
+        kafka_columns=settings.kafka_columns,
+        extra_column=settings.extra_column,
+        future_skew_s=settings.future_skew_s,
+        value_bytes_max=settings.value_bytes_max,
+    )
+    address = KafkaAddress.of(settings.kafka)
+    start = Start(settings, contract, validator, address, lifecycle)
+    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle.stopping)
+
+    dataflow = Dataflow("neptune")
+    messages = op.input("messages", dataflow, steps.source())
+    judged = op.flat_map_batch("judge", messages, steps.judge)
+    stretches = op.stateful_batch("collect", judged, steps.collector)
+    op.output("commit", stretches, CommitSink(steps.committer))
+    return dataflow
+
+
+def _log_cluster() -> None:
+    """The engine waits for all processes of a cluster without a word."""
+    addresses = _addresses()
+    if addresses is not None:
+        log.info(
+            "waiting_for_cluster", addresses=addresses.split(";"), effect="nothing begins until all processes are there"
+        )
+
+
+def _addresses() -> str | None:
+    return _option("-a", "--addresses", "BYTEWAX_ADDRESSES")
+
+
+def _option(short: str, long: str, variable: str) -> str | None:
+    """What the engine was told; it does not tell its steps."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(short, long, dest="value", default=os.environ.get(variable))
+    value: str | None = parser.parse_known_args(sys.argv[1:])[0].value
+    return value
+
+
+class _Steps:
+    """Makes the steps of the flow, each on the worker that runs it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        event_date: str,
+        validator: Validator,
+        address: KafkaAddress,
+        start: Start,
+        stopping: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._event_date = event_date
+        self._validator = validator
+        self._address = address
+        self._start = start
+        self._stopping = stopping
+        recovery = _option("-r", "--recovery-directory", "BYTEWAX_RECOVERY_DIRECTORY")
+        self._plan = MemoryPlan.of(settings.memory_bytes_max, has_recovery_store=recovery is not None)
+        self._progress = Progress()
+        self._budgets = Budgets(self._plan.spool_bytes_max)
+        self._patience = Patience(settings.retry_s_max, denied_too=True)
+        self._limits = CollectLimits(
+            settings.window_s,
+            settings.allowed_lateness_s,
+            settings.idle_timeout_s,
+            settings.commit_age_s_max,
+            settings.commit_rows_max,
+        )
+
+    def source(self) -> KafkaSource:
+        limits = ReaderLimits(
+            self._settings.kafka.poll_messages_max,
+            self._plan.prefetch_bytes_max,
+            self._plan.inflight_bytes_max,
+            self._settings.retry_s_max,
+        )
+        return KafkaSource(
+            partitions=lambda: self._start().topic.partitions,
+            begin=lambda partition, position: self._start().read_from(partition, position),
+            make_reader=lambda: Reader(self._address, limits, self._progress),
+            bound_to=lambda: self._start().bound_to,
+            stopping=self._stopping,
+            quiet_s=self._quiet_s if _addresses() is None else lambda: 0.0,
+        )
+
+    def _quiet_s(self) -> float:
+        return time.monotonic() - self._progress.collected_at_s
+
+    def judge(self, batches: list[MessageBatch]) -> Iterable[tuple[str, Judged]]:
+        now_us = time.time_ns() // 1000
+        return [(str(b.partition), self._validator.judge(b, now_us)) for b in batches]
+
+    def collector(self, state: CollectorState | tuple[str, bytes] | None) -> Collector:
+        return Collector(
+            self._limits, lambda p: self._start().resume(p), self._spools, state, collected=self._progress.collected
+        )
+
+    def committer(self) -> Committer:
+        landing = self._start()
+        rows, rejects = self._spools()
+        group_offsets = GroupOffsets(self._address)
+        return Committer(
+            landing.rows_table,
+            landing.quarantine,
+            rows,
+            rejects,
+            landing.known(),
+            self._patience,
+            group_offsets.publish,
+            verify=TopicWatch(self._address, landing.topic).check,
+            close=group_offsets.close,
+        )
+
+    def _spools(self) -> tuple[Spool, Spool]:
+        landing, budget = self._start(), self._budgets.of_this_worker()
+        return (
+            Spool(PatientFiles(landing.rows_table, self._patience), self._event_date, budget),
+            Spool(PatientFiles(landing.quarantine, self._patience), QUARANTINE_DAY, budget),
+        )

@@ -1,0 +1,300 @@
+"""The start: wait for Kafka, object storage and catalog, make what is missing, and read where the table is.
+
+    Kafka, topic ─► storage, bucket ─► catalog, namespace, tables ─► ledgers ─► Landing
+
+Each service is waited for within NEPTUNE_START_WAIT_S_MAX, with a log line for each try. What the two ledgers say is read once, here; every
+later decision (where a partition begins, whether restored state joins, what a commit builds on) uses this one reading, so that they cannot
+disagree. If the tables move meanwhile, the commit's pin notices. The processes of a cluster read them each for itself: what each was told of a
+partition travels with its messages (`reading`), and who was told something else stops all.
+
+Whether to begin at all. A ledger of another topic, or of an earlier one of this name, is not gone on with. Nor are two ledgers that
+contradict each other (`ledger.contradictions`), nor a quarantine that holds more verdicts than its ledger has landed: going on would
+lose or double messages in silence. The error names the command that lands a ledger by hand (`mend`). A table that was restored
+from a backup with the ledger that belongs to it is no such case: what it lacks is read again, and what the quarantine holds of that stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pyarrow as pa
+
+from neptune_flow.collect import STATE_FORMAT, Resume
+from neptune_flow.contract import Contract
+from neptune_flow.errors import LedgerConflict, Unavailable
+from neptune_flow.iceberg import Lake, LakeTable, TableLook, TableReader
+from neptune_flow.kafka import KafkaAddress, ReadFrom, Topic, find_topic, start_offsets
+from neptune_flow.kafka.source import Position
+from neptune_flow.ledger import Contradiction, Ledger, contradictions, reading_of
+from neptune_flow.patience import Patience
+from neptune_flow.process import Lifecycle
+from neptune_flow.records import DataFile
+from neptune_flow.settings import Settings
+from neptune_flow.sink import KnownAtStart
+from neptune_flow.telemetry import get_logger
+from neptune_flow.validation import Validator
+
+log = get_logger("neptune.start")
+
+QUARANTINE_DAY = "day"
+"""The quarantine table's partition: the day of Kafka's timestamp."""
+
+
+class PatientFiles:
+    """A table's storage that waits out an outage; what a spool writes to."""
+
+    def __init__(self, table: LakeTable, patience: Patience) -> None:
+        self._table = table
+        self._patience = patience
+
+    def write_file(self, batches: Sequence[pa.RecordBatch], day: int) -> DataFile:
+        return self._patience.call(f"storage of {self._table.name}", lambda: self._table.write_file(batches, day))
+
+
+@dataclass(frozen=True)
+class Landing:
+    """The outside worlds of one process, open, and what the ledgers said."""
+
+    topic: Topic
+    rows_table: LakeTable
+    quarantine: LakeTable
+    bound_to: str
+    rows_ledger: Ledger
+    rejects_ledger: Ledger
+    start_offsets: Mapping[int, int]
+    """Where partitions begin that the rows' ledger does not know."""
+    refused_before: Mapping[int, Collection[int]]
+    """Per partition, the offsets that the quarantine holds at or above the rows' ledger."""
+
+    def resume(self, partition: int) -> Resume:
+        """What the tables say of a partition."""
+        entry = self.rows_ledger.entries.get(partition)
+        return Resume(self.bound_to, entry, partition in self.refused_before, self._reading(partition))
+
+    def read_from(self, partition: int, position: Position | None) -> ReadFrom:
+        """Where a partition's reading begins: at the ledger's number, or further where the recovery store can join it."""
+        entry = self.rows_ledger.entries.get(partition)
+        if entry is None:
+            first, is_start = self.start_offsets[partition], True
+        else:
+            first, is_start = entry.next, False
+        joins = position is not None and position.bound_to == self.bound_to
+        if position is not None and joins and not is_start and partition not in self.refused_before:
+            first = max(first, position.next)
+        return ReadFrom(partition, first, is_start, self.refused_before.get(partition, ()), self._reading(partition))
+
+    def _reading(self, partition: int) -> str:
+        return reading_of(self.rows_ledger.entries.get(partition), self.rejects_ledger.entries.get(partition))
+
+    def known(self) -> KnownAtStart:
+        """What the committer builds on."""
+        return KnownAtStart(
+            self.topic.name,
+            self.topic.id,
+            self.rows_ledger.entries,
+            self.rejects_ledger.entries,
+        )
+
+
+class Start:
+    """Opens the Landing of this process once, at the first call from any worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        contract: Contract,
+        validator: Validator,
+        address: KafkaAddress,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self._settings = settings
+        self._contract = contract
+        self._validator = validator
+        self._address = address
+        self._lifecycle = lifecycle
+        self._patience = Patience(settings.start_wait_s_max, lifecycle.stopping)
+        self._lock = threading.Lock()
+        self._landing: Landing | None = None
+
+    def __call__(self) -> Landing:
+        """The open worlds.
+
+        Raises:
+            Unavailable, AccessDenied: a service stayed away, or refuses the credentials.
+            TableMismatch: a table that exists does not fit the contract.
+            LedgerConflict: topic and table tell different stories.
+            StopRequested: a signal came meanwhile.
+        """
+        self._lifecycle.nothing_to_drain = False
+        with self._lock:
+            if self._landing is None:
+                self._landing = self._open()
+            return self._landing
+
+    def _open(self) -> Landing:
+        topic = self._patience.call("Kafka", lambda: find_topic(self._address))
+        lake = self._open_lake()
+        rows_table = self._table(
+            lake, self._settings.catalog.table, self._validator.rows_schema, self._contract.event_date
+        )
+        quarantine = self._table(lake, self._settings.quarantine_table, self._validator.rejects_schema, QUARANTINE_DAY)
+        return self._patience.call("tables", lambda: self._read(topic, rows_table, quarantine))
+
+    def _open_lake(self) -> Lake:
+        settings = self._settings
+        lake = self._patience.call(
+            "catalog",
+            lambda: Lake.of(settings),
+        )
+        bucket = settings.storage.bucket if settings.storage else None
+        if bucket is not None:
+            self._patience.call("object storage", lambda: _check_bucket(lake, bucket))
+        return lake
+
+    def _table(self, lake: Lake, name: str, schema: pa.Schema, day_column: str) -> LakeTable:
+        settings = self._settings
+        return self._patience.call(
+            f"table {name}",
+            lambda: lake.ensure_table(
+                settings.catalog.namespace,
+                name,
+                schema,
+                day_column=day_column,
+                location=settings.table_location(name),
+                snapshots_max=settings.snapshots_max,
+            ),
+        )
+
+    def _read(self, topic: Topic, rows_table: LakeTable, quarantine: LakeTable) -> Landing:
+        # Rows first: a verdict that lands in quarantine after this reading has changed an entry, which stops this process.
+        look = rows_table.look()
+        rows = own_ledger(rows_table.name, look.ledger, topic)
+        quarantine_look = quarantine.look()
+        try:
+            rejects = own_ledger(
+                quarantine.name, quarantine_look.ledger, topic, "ledger" if rows.entries else "earliest"
+            )
+            check_agreement(rows_table.name, rows, rejects)
+            refused_before = verdicts_ahead(quarantine, quarantine_look, rows, rejects)
+        except LedgerConflict:
+            if rows_table.look().head == look.head:
+                raise
+            # What looks like a contradiction may be a commit that fell between the two readings.
+            raise Unavailable(f"{rows_table.name} has moved while the ledgers were read") from None
+        unknown = [p for p in topic.partitions if p not in rows.entries]
+        # A partition that comes later begins at its first message, whatever the first start was told.
+        start_from: str | datetime = self._settings.kafka.start_from if not rows.entries else "earliest"
+        landing = Landing(
+            topic=topic,
+            rows_table=rows_table,
+            quarantine=quarantine,
+            bound_to=self._bound_to((rows.began_after, rows.cuts), look, quarantine_look),
+            rows_ledger=rows,
+            rejects_ledger=rejects,
+            start_offsets=start_offsets(self._address, unknown, start_from) if unknown else {},
+            refused_before=refused_before,
+        )
+        log.info(
+            "started",
+            topic=topic.name,
+            partitions=len(topic.partitions),
+            new_partitions=len(unknown),
+            table=rows_table.name,
+            contract=self._contract.name,
+            ledger={p: e.next for p, e in sorted(rows.entries.items())},
+        )
+        return landing
+
+    def _bound_to(self, log_marks: object, *looks: TableLook) -> str:
+        """What rows on their way are made for: these tables with these columns, and one log of the topic. Others cannot be committed."""
+        tables = [(str(look.table.metadata.table_uuid), look.table.metadata.current_schema_id) for look in looks]
+        columns = [str(self._validator.rows_schema), str(self._validator.rejects_schema)]
+        return hashlib.sha256(repr((STATE_FORMAT, log_marks, tables, columns)).encode()).hexdigest()[:16]
+
+
+def _check_bucket(lake: Lake, bucket: str) -> None:
+    lake.ensure_bucket(bucket)
+    lake.check_storage(f"s3://{bucket}")
+
+
+def own_ledger(table: str, ledger: Ledger | None, topic: Topic, mend_from: str = "earliest") -> Ledger:
+    """The ledger of this topic, empty where the table has none.
+
+    Args:
+        table: the table's full name, for the messages.
+        ledger: the one that holds there.
+        topic: as Kafka has it now.
+        mend_from: from where the hint lets a new topic begin.
+
+    Raises:
+        LedgerConflict: the table holds another topic, or an earlier one of this name.
+    """
+    if ledger is None:
+        return Ledger(topic.name, topic.id)
+    if ledger.topic != topic.name:
+        raise LedgerConflict(
+            f"table {table} holds topic {ledger.topic}, not {topic.name}",
+            hint="land each topic in a table of its own (ICEBERG_TABLE), or correct KAFKA_TOPIC",
+        )
+    if ledger.topic_id is None:
+        return replace(ledger, topic_id=topic.id)
+    if topic.id and ledger.topic_id != topic.id:
+        raise LedgerConflict(
+            f"topic {topic.name} was deleted and created anew since table {table} took its messages",
+            detail=f"topic id then {ledger.topic_id}, now {topic.id}",
+            hint="land the new topic in a table of its own (ICEBERG_TABLE); "
+            f"or go on in this one with the new topic: python -m neptune_flow ledger set --from {mend_from}",
+        )
+    return ledger
+
+
+def check_agreement(rows_table: str, rows: Ledger, rejects: Ledger) -> None:
+    """Compare the two ledgers, the rows' read first.
+
+    Raises:
+        LedgerConflict: they contradict each other.
+    """
+    found = list(contradictions(rows, rejects))
+    if found:
+        raise _contradiction(rows_table, found)
+
+
+def _contradiction(rows_table: str, found: Sequence[Contradiction]) -> LedgerConflict:
+    is_quarantine_behind = any(c.is_quarantine_behind for c in found)
+    behind = "its quarantine" if is_quarantine_behind else "it"
+    source = "ledger" if is_quarantine_behind else "rows"
+    return LedgerConflict(
+        f"table {rows_table} and its quarantine do not belong together: {found[0].says}",
+        detail=f"{behind} was dropped, rolled back or restored" + (f" ({len(found)} findings)" if found[1:] else ""),
+        hint=f"bring {behind} back; or look with `python -m neptune_flow ledger show`, and go on with what is there: "
+        f"python -m neptune_flow ledger set --from {source}",
+    )
+
+
+def verdicts_ahead(
+    quarantine: TableReader, look: TableLook, rows: Ledger, rejects: Ledger
+) -> dict[int, Collection[int]]:
+    """The verdicts that stand: a crash fell between the quarantine's commit and the rows', or the rows went back.
+
+    Raises:
+        LedgerConflict: they are more than the quarantine's ledger has landed.
+    """
+    ahead: dict[int, Collection[int]] = {}
+    for partition, entry in rejects.entries.items():
+        ours = rows.entries[partition]
+        if entry.next > ours.next:
+            held = quarantine.offsets_between(partition, ours.next, entry.next, look)
+            log.info("quarantine_ahead", partition=partition, first=ours.next, next=entry.next, held=len(held))
+            if len(held) > entry.rejects - ours.rejects:
+                raise LedgerConflict(
+                    f"{quarantine.name}, partition {partition}: {len(held)} rejects at or above offset {ours.next}, "
+                    f"where its ledger has landed {entry.rejects - ours.rejects}",
+                    detail="rejects were added, or those of an earlier topic were rewritten, by another program",
+                    hint="look with `python -m neptune_flow ledger show`; to go on: python -m neptune_flow ledger set --from ledger",
+                )
+            ahead[partition] = held
+    return ahead
