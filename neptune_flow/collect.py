@@ -39,9 +39,9 @@ commit is worth its price. A window that closes after a quiet second is emitted 
 ANY_PARTITION = 0
 """All partitions are bound to the same tables and columns."""
 
-TAIL_BYTES_MAX = 8 << 20
-"""A longer tail is written as a file by the worker that holds it; a shorter one travels to the committer, who writes the tails of
-all partitions as one file."""
+DAY_BYTES_MAX = 8 << 20
+"""A day of more is written as a file by the worker that holds it; smaller ones travel to the committer, who writes those of all
+partitions as one file a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +283,7 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
 
     def _emit(self) -> Iterable[Stretch]:
         for spool in (self._rows, self._rejects):
-            if spool.tail_bytes > TAIL_BYTES_MAX:
-                spool.flush()
+            spool.flush_days_over(DAY_BYTES_MAX)
         stretch = self._stretch(self._rows.take(), self._rejects.take())
         self._emitted_at_s = self._clock_s()
         self._idle_landed = stretch.idle

@@ -92,14 +92,15 @@ class Spool:
         """Turn the day with the most bytes into a data file."""
         self._flush(max(self._tail_bytes, key=self._tail_bytes.__getitem__))
 
+    def flush_days_over(self, bytes_max: int) -> None:
+        """Turn each day of more bytes into a data file; the others stay in the tail."""
+        for day in sorted(day for day, held in self._tail_bytes.items() if held > bytes_max):
+            self._flush(day)
+
     def flush(self) -> None:
         """Turn the whole tail into data files, one for each day."""
-        small = []
-        for day in sorted(self._tails):
-            if self._tail_bytes[day] > WRITTEN_TOGETHER_BYTES_MAX:
-                self._flush(day)
-            else:
-                small.append(day)
+        self.flush_days_over(WRITTEN_TOGETHER_BYTES_MAX)
+        small = sorted(self._tails)
         if not small:
             return
         with ThreadPoolExecutor(min(WRITERS_MAX, len(small))) as writers:

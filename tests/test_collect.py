@@ -296,8 +296,8 @@ def test_the_collector_is_never_discarded() -> None:
 # What travels
 
 
-def test_a_short_tail_travels_as_columns_and_a_long_one_as_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "TAIL_BYTES_MAX", FRAME_BYTES + 1_000)
+def test_a_short_day_travels_as_columns_and_a_long_one_as_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "DAY_BYTES_MAX", FRAME_BYTES + 1_000)
     world = World()
     collector = world.begun()
     (short,) = feed(collector, judged(0, [0, 70]))

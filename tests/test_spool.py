@@ -59,6 +59,15 @@ def test_flush_turns_the_tail_into_one_file_for_each_day() -> None:
     assert [f.day for f in spool.pile().files] == [5, 6]
 
 
+def test_days_that_are_long_become_files_and_short_ones_wait_to_be_put_together_with_others() -> None:
+    spool, storage, budget = _spool()
+    spool.add(columns([1, 2, 3, 4], [5, 6, 6, 7]))
+    spool.flush_days_over(spool.largest_day_bytes - 1)
+    assert list(storage.files.values()) == [[2, 3]]
+    assert [(part.day, offsets_of([part])) for part in spool.pile().tail] == [(5, [1]), (7, [4])]
+    assert budget.held_bytes == spool.tail_bytes
+
+
 def test_take_hands_over_everything_once() -> None:
     spool, _, budget = _spool()
     spool.add(columns([1], 1))
