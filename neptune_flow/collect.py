@@ -27,6 +27,7 @@ from neptune_flow.errors import HoleInLog, StateDoesNotJoin
 from neptune_flow.ledger import Entry, readings_differ
 from neptune_flow.records import Judged, Pile, Stretch
 from neptune_flow.spool import Spool
+from neptune_flow.vitals import Vitals
 from neptune_flow.windows import WindowClock
 
 STATE_FORMAT = 2
@@ -100,6 +101,7 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
         *,
         collected: Callable[[int, int], None] = lambda _partition, _next: None,
         clock_s: Callable[[], float] = time.monotonic,
+        vitals: Vitals | None = None,
     ) -> None:
         """Begin empty, or with the state that the recovery store restored.
 
@@ -116,6 +118,7 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
         self._rows, self._rejects = spools()
         self._collected = collected
         self._clock_s = clock_s
+        self._vitals = vitals or Vitals()
         self._partition: int | None = None
         self._restored = False
         self._emitted_at_s = -EMIT_INTERVAL_S_MIN
@@ -131,12 +134,16 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
     def on_batch(self, values: list[Judged]) -> tuple[Iterable[Stretch], bool]:
         for judged in values:
             self._take(judged)
-        return self._emit_if_due(), self.RETAIN
+        emitted = self._emit_if_due()
+        self._tell_vitals()
+        return emitted, self.RETAIN
 
     def on_notify(self) -> tuple[Iterable[Stretch], bool]:
         if self._partition is not None and not self._idle and self._idle_in_s() <= 0:
             self._go_idle()
-        return self._emit_if_due(), self.RETAIN
+        emitted = self._emit_if_due()
+        self._tell_vitals()
+        return emitted, self.RETAIN
 
     def on_eof(self) -> tuple[Iterable[Stretch], bool]:
         return (self._emit() if self._has_pending else ()), self.RETAIN
@@ -315,3 +322,13 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
         self._row_count = self._reject_count = self._refused_before = self._left_out = self._lost = self._late = 0
         self._pending_since_s = None
         self._due = False
+
+    def _tell_vitals(self) -> None:
+        if self._partition is None:
+            return
+        mine = self._vitals.partition(self._partition)
+        mine.watermark, mine.event_time_max = self._clock.watermark, self._clock.event_time_max
+        mine.open_windows, mine.idle = len(self._clock.open), self._idle
+        mine.waiting = self._next - self._first
+        waits_s = None if self._pending_since_s is None else self._clock_s() - self._pending_since_s
+        mine.waiting_since_s = None if waits_s is None else time.time() - waits_s

@@ -15,6 +15,7 @@ import tenacity
 
 from neptune_flow.errors import AccessDenied, NeptuneError, StopRequested, Unavailable
 from neptune_flow.telemetry import get_logger
+from neptune_flow.vitals import Vitals
 
 log = get_logger("neptune")
 
@@ -28,9 +29,17 @@ PAUSE_S_MAX = 5.0
 class Patience:
     """How long an outage may last, and what ends the waiting early."""
 
-    def __init__(self, limit_s: float, stopping: threading.Event | None = None, *, denied_too: bool = False) -> None:
+    def __init__(
+        self,
+        limit_s: float,
+        stopping: threading.Event | None = None,
+        *,
+        denied_too: bool = False,
+        vitals: Vitals | None = None,
+    ) -> None:
         """Wait at most `limit_s` seconds a call; end early with StopRequested once `stopping` is set."""
         self.limit_s = limit_s
+        self._vitals = vitals or Vitals()
         self._stopping = stopping
         self._waits_for = (Unavailable, AccessDenied) if denied_too else (Unavailable,)
 
@@ -52,6 +61,7 @@ class Patience:
         answer = retrying(ask)
         if (waited_s := retrying.statistics.get("delay_since_first_attempt", 0.0)) > 1.0:
             log.info("answered", service=what, after_s=round(waited_s, 1))
+        self._vitals.waits_for(what, None)
         return answer
 
     def _pause(self, seconds: float) -> None:
@@ -63,6 +73,7 @@ class Patience:
     def _tell(self, what: str, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         detail = (error.primary, error.detail, error.hint) if isinstance(error, NeptuneError) else (str(error), "", "")
+        self._vitals.waits_for(what, detail[0])
         log.warning(
             "waiting",
             service=what,

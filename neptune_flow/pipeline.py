@@ -40,6 +40,7 @@ from neptune_flow.spool import Spool, SpoolBudget
 from neptune_flow.start import QUARANTINE_DAY, PatientFiles, Start
 from neptune_flow.telemetry import configure_logging, get_logger, register_secret
 from neptune_flow.validation import Validator
+from neptune_flow.vitals import Held, Vitals
 
 log = get_logger("neptune")
 
@@ -85,6 +86,10 @@ class Budgets:
         budget: SpoolBudget = self._worker.budget
         return budget
 
+    def held(self) -> Held:
+        """By all workers of this process together."""
+        return Held(sum(budget.held_bytes for budget in tuple(self._all)), self._bytes_max)
+
 
 def flow() -> Dataflow:
     """The dataflow that the environment's settings describe, with this process's signals and exit codes.
@@ -122,8 +127,9 @@ def build(settings: Settings, lifecycle: Lifecycle) -> Dataflow:
         value_bytes_max=settings.value_bytes_max,
     )
     address = KafkaAddress.of(settings.kafka)
-    start = Start(settings, contract, validator, address, lifecycle)
-    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle.stopping)
+    vitals = lifecycle.vitals
+    start = Start(settings, contract, validator, address, lifecycle, vitals)
+    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle.stopping, vitals)
 
     dataflow = Dataflow("neptune")
     messages = op.input("messages", dataflow, steps.source())
@@ -165,6 +171,7 @@ class _Steps:
         address: KafkaAddress,
         start: Start,
         stopping: threading.Event,
+        vitals: Vitals,
     ) -> None:
         self._settings = settings
         self._event_date = event_date
@@ -176,7 +183,9 @@ class _Steps:
         self._plan = MemoryPlan.of(settings.memory_bytes_max, has_recovery_store=recovery is not None)
         self._progress = Progress()
         self._budgets = Budgets(self._plan.spool_bytes_max)
-        self._patience = Patience(settings.retry_s_max, denied_too=True)
+        vitals.held["spool_bytes"] = self._budgets.held
+        self._vitals = vitals
+        self._patience = Patience(settings.retry_s_max, denied_too=True, vitals=vitals)
         self._limits = CollectLimits(
             settings.window_s,
             settings.allowed_lateness_s,
@@ -195,7 +204,7 @@ class _Steps:
         return KafkaSource(
             partitions=lambda: self._start().topic.partitions,
             begin=lambda partition, position: self._start().read_from(partition, position),
-            make_reader=lambda: Reader(self._address, limits, self._progress),
+            make_reader=lambda: Reader(self._address, limits, self._progress, vitals=self._vitals),
             bound_to=lambda: self._start().bound_to,
             stopping=self._stopping,
             quiet_s=self._quiet_s if _addresses() is None else lambda: 0.0,
@@ -205,12 +214,22 @@ class _Steps:
         return time.monotonic() - self._progress.collected_at_s
 
     def judge(self, batches: list[MessageBatch]) -> Iterable[tuple[str, Judged]]:
-        now_us = time.time_ns() // 1000
-        return [(str(b.partition), self._validator.judge(b, now_us)) for b in batches]
+        return [(str(b.partition), self._judge(b)) for b in batches]
+
+    def _judge(self, batch: MessageBatch) -> Judged:
+        with self._vitals.spending("validate"):
+            judged = self._validator.judge(batch, time.time_ns() // 1000)
+        self._vitals.judged(batch, judged)
+        return judged
 
     def collector(self, state: CollectorState | tuple[str, bytes] | None) -> Collector:
         return Collector(
-            self._limits, lambda p: self._start().resume(p), self._spools, state, collected=self._progress.collected
+            self._limits,
+            lambda p: self._start().resume(p),
+            self._spools,
+            state,
+            collected=self._progress.collected,
+            vitals=self._vitals,
         )
 
     def committer(self) -> Committer:
@@ -227,11 +246,12 @@ class _Steps:
             group_offsets.publish,
             verify=TopicWatch(self._address, landing.topic).check,
             close=group_offsets.close,
+            vitals=self._vitals,
         )
 
     def _spools(self) -> tuple[Spool, Spool]:
         landing, budget = self._start(), self._budgets.of_this_worker()
         return (
-            Spool(PatientFiles(landing.rows_table, self._patience), self._event_date, budget),
-            Spool(PatientFiles(landing.quarantine, self._patience), QUARANTINE_DAY, budget),
+            Spool(PatientFiles(landing.rows_table, self._patience, self._vitals), self._event_date, budget),
+            Spool(PatientFiles(landing.quarantine, self._patience, self._vitals), QUARANTINE_DAY, budget),
         )

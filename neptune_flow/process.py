@@ -30,6 +30,7 @@ from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError
 
 from neptune_flow.errors import ClockSetBack, ClusterBroken, DrainTimeout, NeptuneError, StateDoesNotJoin, StopRequested
 from neptune_flow.telemetry import get_logger
+from neptune_flow.vitals import Phase, Vitals
 
 log = get_logger("neptune")
 
@@ -47,6 +48,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
+        self.vitals = Vitals()
         self.nothing_to_drain = False
         """Set until the flow's first step runs on a worker."""
         self._drain_s_max = 30.0
@@ -81,6 +83,7 @@ class Lifecycle:
         )
         watchdog.daemon = True
         watchdog.start()
+        self.vitals.phase, self.vitals.stop_reason = Phase.DRAINING, name
         log.info("draining", signal=name, limit_s=self._drain_s_max)
         self.stopping.set()
 

@@ -38,6 +38,7 @@ from neptune_flow.protocol import Claim, Look, Offer
 from neptune_flow.records import Pile, Stretch
 from neptune_flow.spool import Spool
 from neptune_flow.telemetry import get_logger
+from neptune_flow.vitals import CommitFacts, Vitals
 
 log = get_logger("neptune.commit")
 
@@ -71,6 +72,7 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         *,
         verify: Callable[[], None] = lambda: None,
         close: Callable[[], None] = lambda: None,
+        vitals: Vitals | None = None,
     ) -> None:
         """See the module's head; `verify` may object before a commit, or find Kafka away; `publish` gets the next offsets after it."""
         self._rows_table = rows_table
@@ -87,9 +89,12 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         self._publish = publish
         self._verify = verify
         self._close = close
+        self._vitals = vitals or Vitals()
         self._stretches: list[Stretch] = []
 
     def write_batch(self, values: list[Stretch]) -> None:
+        if values and self._vitals.gathered_since_s is None:
+            self._vitals.gathered_since_s = time.time()
         for stretch in values:
             self._rows.add_pile(stretch.rows)
             self._rejects.add_pile(stretch.rejects)
@@ -104,14 +109,14 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         self._close()
 
     def _commit(self) -> None:
-        began_s = time.monotonic()
+        began_s = time.time()
         stretches = self._stretches
         self._rows.flush()
         self._rejects.flush()
         rows, rejects = self._rows.take(), self._rejects.take()
         _check(stretches, rows, rejects)
         self._patience.call("Kafka", self._verify)
-        written_s = time.monotonic()
+        written_s = time.time()
         firsts = [s for s in _firsts(stretches) if s.partition not in self._fenced]
         self._check_reading(firsts)
         unfenced = [_fence(s) for s in firsts]
@@ -120,26 +125,29 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         refusing = [*unfenced, *(s for s in stretches if s.reject_count)]
         quarantined = self._land_rejects(refusing, rejects) if refusing else None
         self._fenced.update(s.partition for s in unfenced)
-        quarantined_s = time.monotonic()
+        quarantined_s = time.time()
         landed = self._land_rows(stretches, rows)
-        landed_s = time.monotonic()
-        self._publish({p: self._rows_known[p].next for p in {s.partition for s in stretches}})
-        log.info(
-            "committed",
+        facts = CommitFacts(
+            began_s,
+            written_s,
+            quarantined_s,
+            time.time(),
             snapshot=landed.snapshot_id,
+            quarantine_snapshot=quarantined.snapshot_id if quarantined else None,
+            ranges={s.partition: (s.first, self._rows_known[s.partition].next) for s in _firsts(stretches)},
             **_totals(stretches),
-            partitions=len({s.partition for s in stretches}),
             files=len(rows.files),
             file_bytes=sum(f.file_size_bytes for f in rows.files),
-            watermark_least=_iso(landed.ledger.watermark_least),
+            reject_files=len(rejects.files),
+            reject_file_bytes=sum(f.file_size_bytes for f in rejects.files),
+            watermark_least=landed.ledger.watermark_least,
             attempts=landed.attempts,
             lost_races=landed.lost_races + (quarantined.lost_races if quarantined else 0),
             unknown=landed.unknown + (quarantined.unknown if quarantined else 0),
-            write_ms=_ms(began_s, written_s),
-            quarantine_ms=_ms(written_s, quarantined_s),
-            commit_ms=_ms(quarantined_s, landed_s),
         )
-        _warn_if_mostly_refused(_totals(stretches))
+        self._publish({p: next_offset for p, (_, next_offset) in facts.ranges.items()})
+        self._vitals.has_committed(facts)
+        _log_commit(facts)
 
     def _check_reading(self, firsts: Sequence[Stretch]) -> None:
         """Whether this process and the one that collected were told the same at their start.
@@ -256,12 +264,31 @@ def _totals(stretches: Sequence[Stretch]) -> dict[str, int]:
     }
 
 
-def _warn_if_mostly_refused(totals: Mapping[str, int]) -> None:
-    if totals["rejects"] > max(totals["rows"], MOSTLY_REFUSED_MIN):
+def _log_commit(facts: CommitFacts) -> None:
+    log.info(
+        "committed",
+        snapshot=facts.snapshot,
+        rows=facts.rows,
+        rejects=facts.rejects,
+        late=facts.late,
+        left_out=facts.left_out,
+        lost=facts.lost,
+        partitions=len(facts.ranges),
+        files=facts.files,
+        file_bytes=facts.file_bytes,
+        watermark_least=_iso(facts.watermark_least),
+        attempts=facts.attempts,
+        lost_races=facts.lost_races,
+        unknown=facts.unknown,
+        write_ms=_ms(facts.began_s, facts.written_s),
+        quarantine_ms=_ms(facts.written_s, facts.quarantined_s),
+        commit_ms=_ms(facts.quarantined_s, facts.landed_s),
+    )
+    if facts.rejects > max(facts.rows, MOSTLY_REFUSED_MIN):
         log.warning(
             "mostly_refused",
-            rows=totals["rows"],
-            rejects=totals["rejects"],
+            rows=facts.rows,
+            rejects=facts.rejects,
             hint="see `reasons` in the quarantine table; if all are event_time_in_future, this machine's clock may be behind",
         )
 

@@ -37,6 +37,7 @@ from neptune_flow.settings import Settings
 from neptune_flow.sink import KnownAtStart
 from neptune_flow.telemetry import get_logger
 from neptune_flow.validation import Validator
+from neptune_flow.vitals import Phase, Vitals
 
 log = get_logger("neptune.start")
 
@@ -47,12 +48,14 @@ QUARANTINE_DAY = "day"
 class PatientFiles:
     """A table's storage that waits out an outage; what a spool writes to."""
 
-    def __init__(self, table: LakeTable, patience: Patience) -> None:
+    def __init__(self, table: LakeTable, patience: Patience, vitals: Vitals | None = None) -> None:
         self._table = table
         self._patience = patience
+        self._vitals = vitals or Vitals()
 
     def write_file(self, batches: Sequence[pa.RecordBatch], day: int) -> DataFile:
-        return self._patience.call(f"storage of {self._table.name}", lambda: self._table.write_file(batches, day))
+        with self._vitals.spending("spool"):
+            return self._patience.call(f"storage of {self._table.name}", lambda: self._table.write_file(batches, day))
 
 
 @dataclass(frozen=True)
@@ -110,13 +113,15 @@ class Start:
         validator: Validator,
         address: KafkaAddress,
         lifecycle: Lifecycle,
+        vitals: Vitals | None = None,
     ) -> None:
+        self._vitals = vitals or Vitals()
         self._settings = settings
         self._contract = contract
         self._validator = validator
         self._address = address
         self._lifecycle = lifecycle
-        self._patience = Patience(settings.start_wait_s_max, lifecycle.stopping)
+        self._patience = Patience(settings.start_wait_s_max, lifecycle.stopping, vitals=self._vitals)
         self._lock = threading.Lock()
         self._landing: Landing | None = None
 
@@ -133,6 +138,7 @@ class Start:
         with self._lock:
             if self._landing is None:
                 self._landing = self._open()
+                self._vitals.phase = Phase.RUNNING
             return self._landing
 
     def _open(self) -> Landing:
@@ -198,6 +204,7 @@ class Start:
             start_offsets=start_offsets(self._address, unknown, start_from) if unknown else {},
             refused_before=refused_before,
         )
+        self._vitals.knows(rows.entries, rows.watermark_least, look.committed_at_s)
         log.info(
             "started",
             topic=topic.name,

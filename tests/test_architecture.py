@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LINES_MAX = 400
 
 LAYERS = [
-    ("leaves", {"__version__", "errors", "records", "settings", "contract", "telemetry"}),
+    ("leaves", {"__version__", "errors", "records", "settings", "contract", "telemetry", "vitals"}),
     ("core", {"ledger", "validation", "windows", "protocol"}),
     ("shell", {"kafka", "iceberg", "landing", "sink", "collect", "spool", "patience", "process"}),
     ("start", {"start"}),

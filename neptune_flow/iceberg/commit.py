@@ -70,6 +70,12 @@ class TableLook(Look):
     tag: int | None
     """Id of the snapshot with the ledger."""
 
+    @property
+    def committed_at_s(self) -> float | None:
+        """When the ledger moved last, seconds since 1970-01-01; None where there is none."""
+        snapshot = None if self.tag is None else self.table.metadata.snapshot_by_id(self.tag)
+        return snapshot.timestamp_ms / 1000 if snapshot else None
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:

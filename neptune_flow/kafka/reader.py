@@ -13,9 +13,6 @@ A position above the log's end means another topic of the same name: that stops.
 The client hands over the partitions' messages mixed. They wait in runs, one per partition, until a run is worth a batch
 (`poll_messages_max`), the client has no more, or POLL_BYTES_MAX wait: each step after this one costs by the batch.
 
-That brokers are away is found out by asking (`_probe`): the client tells it once at most, perhaps while messages that it holds still come,
-and of a broker that accepts connections and answers nothing it tells nothing for long.
-
 Limits: POLL_BYTES_MAX bounds what waits in runs, `prefetch_bytes_max` what the client holds ahead, `inflight_bytes_max` what
 has been emitted and not yet collected (the next steps may run on another worker, and within one epoch nothing else holds the
 source back).
@@ -31,13 +28,15 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from neptune_flow.errors import AccessDenied, LedgerConflict, Unavailable
+from neptune_flow.errors import AccessDenied, LedgerConflict
 from neptune_flow.kafka.client import KafkaAddress, close, error_of
+from neptune_flow.kafka.outage import OutageWatch
 from neptune_flow.kafka.topic import OUT_OF_RANGE, log_range
 from neptune_flow.records import MessageBatch
 from neptune_flow.telemetry import get_logger
+from neptune_flow.vitals import Vitals
 
 log = get_logger("neptune.kafka")
 
@@ -50,11 +49,8 @@ CALL_BYTES_MAX = 2 << 20
 POLL_BYTES_MAX = 8 << 20
 """So many bytes of messages may wait to become batches."""
 
-PROBE_INTERVAL_S = 5.0
-"""Of a client that hands over nothing for so long, it is asked whether a broker is there at all."""
-
-PROBE_TIMEOUT_S = 2.0
-"""No answer for so long means away; the flow stands still meanwhile."""
+LOG_END_INTERVAL_S = 1.0
+"""So often the client is asked what it has heard of the log's end, for the vitals; it answers from memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +124,7 @@ class Reader:
         progress: Progress,
         *,
         clock_s: Callable[[], float] = time.monotonic,
+        vitals: Vitals | None = None,
     ) -> None:
         self._address = address
         self._limits = limits
@@ -138,8 +135,9 @@ class Reader:
         self._runs: dict[int, list[Any]] = {}
         self._run_bytes = 0
         self._bytes_per_message = 500.0
-        self._down_since_s: float | None = None
-        self._probe_at_s = clock_s() + PROBE_INTERVAL_S
+        self._vitals = vitals or Vitals()
+        self._outage = OutageWatch(address, limits.outage_s_max, clock_s, self._vitals)
+        self._log_end_at_s = clock_s()
         self._epoch_ended = False
         self.is_drained = False  # the client had no more when it was asked last
         prefetch_kbytes = max(1024, limits.prefetch_bytes_max >> 10)
@@ -166,7 +164,8 @@ class Reader:
         """The partition's batches, after a poll if none waits; may be empty."""
         part = self._parts[partition]
         if not part.waiting:
-            self._poll()
+            with self._vitals.spending("read"):
+                self._poll()
         batches = list(part.waiting)
         part.waiting.clear()
         return batches
@@ -188,10 +187,22 @@ class Reader:
 
     # Polling
 
+    def _hear_log_ends(self) -> None:
+        """What the client has heard of the logs' ends with its fetches; -1001 where nothing yet."""
+        if self._clock_s() < self._log_end_at_s:
+            return
+        self._log_end_at_s = self._clock_s() + LOG_END_INTERVAL_S
+        for partition in self._parts:
+            where = TopicPartition(self._address.topic, partition)
+            _, high = self._consumer.get_watermark_offsets(where, cached=True)
+            if high >= 0:
+                self._vitals.partition(partition).log_end = high
+
     def _poll(self) -> None:
         if self._to_assign:
             self._consumer.incremental_assign(self._to_assign)
             self._to_assign = []
+        self._hear_log_ends()
         if self._is_full():
             return
         taken = taken_bytes = 0
@@ -205,14 +216,12 @@ class Reader:
             self._sort(messages)
         self.is_drained = not messages
         self._run_bytes += taken_bytes
+        self._vitals.taken(taken_bytes)
         if taken:
             # Upward at once, downward slowly: the limits below are about the worst.
             mean_bytes = taken_bytes / taken
             self._bytes_per_message = max(mean_bytes, 0.9 * self._bytes_per_message + 0.1 * mean_bytes, 1.0)
-        if self._down_since_s is not None or not taken:
-            self._probe(is_silent=not taken)
-        else:
-            self._probe_at_s = self._clock_s() + PROBE_INTERVAL_S
+        self._outage.after_poll(self._consumer, is_silent=not taken)
         self._accept_runs(all_of_them=self.is_drained or self._run_bytes >= POLL_BYTES_MAX)
 
     def _call_messages(self) -> int:
@@ -325,7 +334,7 @@ class Reader:
 
     def _jump_over_deleted(self, partition: int, part: _Part) -> None:
         low, high = log_range(self._consumer, self._address, partition)
-        part.log_end = high
+        part.log_end = self._vitals.partition(partition).log_end = high
         if part.position > high:
             raise LedgerConflict(
                 f"partition {partition} of topic {self._address.topic} ends at offset {high}, "
@@ -356,40 +365,9 @@ class Reader:
         if isinstance(problem, AccessDenied):
             raise problem
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._is_away(error.str())
+            self._outage.begin(error.str())
         elif error.code() not in (KafkaError._TRANSPORT, KafkaError._RESOLVE):
             log.warning("kafka_error", error=error.name(), detail=error.str())
-
-    def _is_away(self, why: str) -> None:
-        if self._down_since_s is None:
-            self._down_since_s = self._probe_at_s = self._clock_s()
-            log.warning("kafka_away", servers=self._address.bootstrap_servers, error=why)
-
-    def _probe(self, *, is_silent: bool) -> None:
-        """Ask, now and then, whether a broker is there; while the client still hands over messages, nothing is given up."""
-        now_s = self._clock_s()
-        if now_s < self._probe_at_s:
-            return
-        try:
-            self._consumer.list_topics(self._address.topic, timeout=PROBE_TIMEOUT_S)
-        except KafkaException as error:
-            why = str(error.args[0].str())
-            if now_s - self._probe_at_s > PROBE_INTERVAL_S:
-                # Nobody has asked for long, since the flow was busy: what was in between is not known.
-                self._down_since_s = None
-            self._is_away(why)
-            away_s = now_s - (self._down_since_s or now_s)
-            if is_silent and away_s > self._limits.outage_s_max:
-                raise Unavailable(
-                    f"Kafka at {self._address.bootstrap_servers} has been away for {away_s:.0f} s",
-                    detail=why,
-                    hint="start again when it is back: nothing is lost (limit: NEPTUNE_RETRY_S_MAX)",
-                ) from None
-        else:
-            if self._down_since_s is not None:
-                log.info("kafka_back", away_s=round(now_s - self._down_since_s, 1))
-            self._down_since_s = None
-        self._probe_at_s = now_s + PROBE_INTERVAL_S
 
 
 _NO_OFFSETS = np.empty(0, dtype=np.int64)

@@ -12,7 +12,8 @@ from confluent_kafka import Consumer, Producer
 from neptune_flow.errors import Unavailable
 from neptune_flow.kafka import KafkaAddress, ReadFrom
 from neptune_flow.kafka.in_process import InProcessBroker
-from neptune_flow.kafka.reader import PROBE_INTERVAL_S, Progress, Reader, ReaderLimits
+from neptune_flow.kafka.outage import PROBE_INTERVAL_S
+from neptune_flow.kafka.reader import Progress, Reader, ReaderLimits
 from neptune_flow.records import MessageBatch
 
 LIMITS = ReaderLimits(1000, 16 << 20, 64 << 20, outage_s_max=1.0)
