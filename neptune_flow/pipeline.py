@@ -22,7 +22,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import bytewax.operators as op
@@ -30,6 +30,7 @@ from bytewax.dataflow import Dataflow
 
 from neptune_flow.collect import CollectLimits, Collector, CollectorState
 from neptune_flow.contract import load_contract
+from neptune_flow.group import Round, run_rounds
 from neptune_flow.kafka import GroupOffsets, KafkaAddress, KafkaSource, Progress, Reader, ReaderLimits, TopicWatch
 from neptune_flow.patience import Patience
 from neptune_flow.process import Lifecycle, install_exit_codes
@@ -97,6 +98,28 @@ def flow() -> Dataflow:
     Raises:
         SettingsError, ContractError: what is wrong, before anything is opened.
     """
+    settings, lifecycle = prepare()
+    lifecycle.nothing_to_drain = True
+    _log_cluster()
+    return build(settings, lifecycle)
+
+
+def run_group(workers: int = 1) -> None:
+    """Land what the consumer group assigns to this process (`group`); returns when a signal has drained it.
+
+    Raises:
+        NeptuneError: why it stopped.
+    """
+    settings, lifecycle = prepare()
+    run_rounds(settings, lifecycle, lambda this: build(settings, lifecycle, this), workers)
+
+
+def prepare() -> tuple[Settings, Lifecycle]:
+    """The environment's settings, with this process's logs, signals and exit codes.
+
+    Raises:
+        SettingsError: what is wrong.
+    """
     install_exit_codes()
     configure_logging()
     settings = Settings.load()
@@ -104,15 +127,16 @@ def flow() -> Dataflow:
         register_secret(secret)
     configure_logging(settings.log_level, settings.log_format)
     lifecycle = Lifecycle()
-    lifecycle.nothing_to_drain = True
     if threading.current_thread() is threading.main_thread():
         lifecycle.install(settings.drain_s_max)
-    _log_cluster()
-    return build(settings, lifecycle)
+    return settings, lifecycle
 
 
-def build(settings: Settings, lifecycle: Lifecycle) -> Dataflow:
-    """The dataflow for these settings; it drains once the lifecycle says so.
+def build(settings: Settings, lifecycle: Lifecycle, this: Round | None = None) -> Dataflow:
+    """The dataflow for these settings; it drains once the lifecycle says so, or the round.
+
+    Args:
+        this: the round whose partitions it lands; without one, all of the topic's.
 
     Raises:
         ContractError: the contract cannot be loaded or cannot become a table.
@@ -128,8 +152,8 @@ def build(settings: Settings, lifecycle: Lifecycle) -> Dataflow:
     )
     address = KafkaAddress.of(settings.kafka)
     vitals = lifecycle.vitals
-    start = Start(settings, contract, validator, address, lifecycle, vitals)
-    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle.stopping, vitals)
+    start = Start(settings, contract, validator, address, lifecycle, vitals, this.partitions if this else None)
+    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle.stopping, vitals, this)
 
     dataflow = Dataflow("neptune")
     messages = op.input("messages", dataflow, steps.source())
@@ -172,13 +196,15 @@ class _Steps:
         start: Start,
         stopping: threading.Event,
         vitals: Vitals,
+        this: Round | None,
     ) -> None:
         self._settings = settings
+        self._this = this
         self._event_date = event_date
         self._validator = validator
         self._address = address
         self._start = start
-        self._stopping = stopping
+        self._stopping = this.ending if this else stopping
         recovery = _option("-r", "--recovery-directory", "BYTEWAX_RECOVERY_DIRECTORY")
         self._plan = MemoryPlan.of(settings.memory_bytes_max, has_recovery_store=recovery is not None)
         self._progress = Progress()
@@ -202,7 +228,7 @@ class _Steps:
             self._settings.retry_s_max,
         )
         return KafkaSource(
-            partitions=lambda: self._start().topic.partitions,
+            partitions=lambda: self._start().partitions,
             begin=lambda partition, position: self._start().read_from(partition, position),
             make_reader=lambda: Reader(self._address, limits, self._progress, vitals=self._vitals),
             bound_to=lambda: self._start().bound_to,
@@ -235,7 +261,7 @@ class _Steps:
     def committer(self) -> Committer:
         landing = self._start()
         rows, rejects = self._spools()
-        group_offsets = GroupOffsets(self._address)
+        publish, close = self._group_offsets()
         return Committer(
             landing.rows_table,
             landing.quarantine,
@@ -243,11 +269,18 @@ class _Steps:
             rejects,
             landing.known(),
             self._patience,
-            group_offsets.publish,
+            publish,
             verify=TopicWatch(self._address, landing.topic).check,
-            close=group_offsets.close,
+            close=close,
             vitals=self._vitals,
         )
+
+    def _group_offsets(self) -> tuple[Callable[[Mapping[int, int]], None], Callable[[], None]]:
+        """How offsets are published after a commit, and how that ends."""
+        if self._this is not None:
+            return self._this.publish, lambda: None
+        group_offsets = GroupOffsets(self._address)
+        return group_offsets.publish, group_offsets.close
 
     def _spools(self) -> tuple[Spool, Spool]:
         landing, budget = self._start(), self._budgets.of_this_worker()

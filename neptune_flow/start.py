@@ -63,6 +63,8 @@ class Landing:
     """The outside worlds of one process, open, and what the ledgers said."""
 
     topic: Topic
+    partitions: Sequence[int]
+    """Those of the topic's partitions that this process lands."""
     rows_table: LakeTable
     quarantine: LakeTable
     bound_to: str
@@ -114,7 +116,10 @@ class Start:
         address: KafkaAddress,
         lifecycle: Lifecycle,
         vitals: Vitals | None = None,
+        partitions: Sequence[int] | None = None,
     ) -> None:
+        """`partitions` are those that this process lands, where it shares the topic with others; else it lands all."""
+        self._partitions = partitions
         self._vitals = vitals or Vitals()
         self._settings = settings
         self._contract = contract
@@ -177,6 +182,7 @@ class Start:
 
     def _read(self, topic: Topic, rows_table: LakeTable, quarantine: LakeTable) -> Landing:
         # Rows first: a verdict that lands in quarantine after this reading has changed an entry, which stops this process.
+        partitions = topic.partitions if self._partitions is None else self._partitions
         look = rows_table.look()
         rows = own_ledger(rows_table.name, look.ledger, topic)
         quarantine_look = quarantine.look()
@@ -185,17 +191,18 @@ class Start:
                 quarantine.name, quarantine_look.ledger, topic, "ledger" if rows.entries else "earliest"
             )
             check_agreement(rows_table.name, rows, rejects)
-            refused_before = verdicts_ahead(quarantine, quarantine_look, rows, rejects)
+            refused_before = verdicts_ahead(quarantine, quarantine_look, rows, rejects, partitions)
         except LedgerConflict:
             if rows_table.look().head == look.head:
                 raise
             # What looks like a contradiction may be a commit that fell between the two readings.
             raise Unavailable(f"{rows_table.name} has moved while the ledgers were read") from None
-        unknown = [p for p in topic.partitions if p not in rows.entries]
+        unknown = [p for p in partitions if p not in rows.entries]
         # A partition that comes later begins at its first message, whatever the first start was told.
         start_from: str | datetime = self._settings.kafka.start_from if not rows.entries else "earliest"
         landing = Landing(
             topic=topic,
+            partitions=partitions,
             rows_table=rows_table,
             quarantine=quarantine,
             bound_to=self._bound_to((rows.began_after, rows.cuts), look, quarantine_look),
@@ -208,7 +215,7 @@ class Start:
         log.info(
             "started",
             topic=topic.name,
-            partitions=len(topic.partitions),
+            partitions=len(partitions),
             new_partitions=len(unknown),
             table=rows_table.name,
             contract=self._contract.name,
@@ -283,15 +290,17 @@ def _contradiction(rows_table: str, found: Sequence[Contradiction]) -> LedgerCon
 
 
 def verdicts_ahead(
-    quarantine: TableReader, look: TableLook, rows: Ledger, rejects: Ledger
+    quarantine: TableReader, look: TableLook, rows: Ledger, rejects: Ledger, partitions: Collection[int] | None = None
 ) -> dict[int, Collection[int]]:
-    """The verdicts that stand: a crash fell between the quarantine's commit and the rows', or the rows went back.
+    """The verdicts that stand, of these partitions or of all: a crash fell between the quarantine's commit and the rows', or the rows went back.
 
     Raises:
         LedgerConflict: they are more than the quarantine's ledger has landed.
     """
     ahead: dict[int, Collection[int]] = {}
     for partition, entry in rejects.entries.items():
+        if partitions is not None and partition not in partitions:
+            continue
         ours = rows.entries[partition]
         if entry.next > ours.next:
             held = quarantine.offsets_between(partition, ours.next, entry.next, look)

@@ -20,7 +20,7 @@ LAYERS = [
     ("shell", {"kafka", "iceberg", "landing", "sink", "collect", "spool", "patience", "process"}),
     ("start", {"start"}),
     ("tools", {"verify", "mend"}),
-    ("top", {"pipeline", "runner", "cli", "__main__"}),
+    ("top", {"group", "pipeline", "runner", "cli", "__main__"}),
     ("beside", {"simulator", "demo"}),
 ]
 """From the bottom to the top; a module imports from its own layer and from those below. `__init__` holds the version alone."""

@@ -50,10 +50,15 @@ class GroupOffsets:
 
     def _answered(self, error: KafkaError | None, _positions: list[TopicPartition]) -> None:
         if error is not None and not self._failing:
-            log.warning(
-                "group_offsets_not_published",
-                group=self._group,
-                error=error.str(),
-                effect="lag tools show an old position; the table is not affected",
-            )
+            tell_not_published(self._group, error)
         self._failing = error is not None
+
+
+def tell_not_published(group: str, error: KafkaError) -> None:
+    """Once, until it works again."""
+    log.warning(
+        "group_offsets_not_published",
+        group=group,
+        error=error.str(),
+        effect="lag tools show an old position; the table is not affected",
+    )

@@ -117,6 +117,19 @@ class Kafka(Group):
         "of the group has committed, or the first message at or after a time. Later starts go on where the table ends.",
         allowed="earliest, latest, group, or a time such as 2025-01-31T00:00:00Z (without zone: UTC)",
     )
+    group_instance_id: str = setting(
+        "NEPTUNE_GROUP_INSTANCE_ID",
+        "",
+        "In group mode: a name that a process keeps over its restarts, so that a restart within the session moves no partition. Each process needs its own.",
+        allowed="any text without slash, or empty",
+    )
+    session_timeout_s: float = setting(
+        "NEPTUNE_SESSION_TIMEOUT_S",
+        "30",
+        "In group mode: after so long without a heartbeat, seconds, a process counts as dead, and others get its partitions. Kafka's brokers allow 6 to 1800.",
+        least=6,
+        most=1800,
+    )
     poll_messages_max: int = setting(
         "NEPTUNE_POLL_MESSAGES_MAX",
         "4000",

@@ -1,0 +1,90 @@
+"""Group mode: this process lands the Kafka partitions that the consumer group assigns to it, round after round.
+
+    join ─► assignment ─► round: the flow over these partitions ─► the assignment changes, or a stop ─► drain, commit ─► hand over ─► next round
+
+A round is the whole flow of `pipeline`, begun anew: it reads the ledgers, fences its partitions, and resumes. So a partition goes from one process to
+another as it does from one run to the next, and nothing new has to be proven: the ledger is the only memory. A round that was superseded, since two
+processes read the same partition after all, ends like any other, and the next one reads the ledger again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from bytewax._bytewax import cli_main
+from bytewax.dataflow import Dataflow
+
+from neptune_flow.errors import Superseded
+from neptune_flow.kafka import KafkaAddress, Membership, find_topic
+from neptune_flow.patience import Patience
+from neptune_flow.process import Lifecycle, neptune_error_in
+from neptune_flow.settings import Settings
+from neptune_flow.telemetry import get_logger
+from neptune_flow.vitals import Phase
+
+log = get_logger("neptune.group")
+
+EPOCH = timedelta(seconds=1)
+SUPERSEDED_PAUSE_S = 1.0
+"""Two processes that read the same partition do so until the group has settled; in between they need not race."""
+
+
+class Round:
+    """What one round works with: its partitions, and the event that ends it."""
+
+    def __init__(self, partitions: tuple[int, ...], ending: threading.Event, membership: Membership) -> None:
+        self.partitions = partitions
+        self.ending = ending
+        self.publish = membership.publish
+
+
+def run_rounds(settings: Settings, lifecycle: Lifecycle, build: Callable[[Round], Dataflow], workers: int = 1) -> None:
+    """Land what the group assigns until the lifecycle stops; returns when the last round has drained.
+
+    Raises:
+        NeptuneError: why a round stopped, but for Superseded.
+    """
+    lifecycle.nothing_to_drain = False
+    address = KafkaAddress.of(settings.kafka)
+    Patience(settings.start_wait_s_max, lifecycle.stopping, vitals=lifecycle.vitals).call(
+        "Kafka", lambda: find_topic(address)
+    )
+    membership = Membership(
+        address,
+        instance_id=settings.kafka.group_instance_id,
+        session_timeout_s=settings.kafka.session_timeout_s,
+        drain_s_max=settings.drain_s_max,
+    )
+    membership.join()
+    threading.Thread(target=_stop_with, args=[lifecycle.stopping, membership], name="stop", daemon=True).start()
+    try:
+        while (begun := membership.begin_round(lifecycle.stopping)) is not None:
+            _round(Round(*begun, membership), lifecycle, build, workers, membership)
+    finally:
+        membership.leave()
+
+
+def _round(
+    this: Round, lifecycle: Lifecycle, build: Callable[[Round], Dataflow], workers: int, membership: Membership
+) -> None:
+    lifecycle.vitals.partitions.clear()
+    lifecycle.vitals.phase = Phase.STARTING
+    try:
+        if lifecycle.stopping.is_set():
+            this.ending.set()
+        cli_main(build(this), workers_per_process=workers, epoch_interval=EPOCH)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        superseded = neptune_error_in(error)
+        if not isinstance(superseded, Superseded) or lifecycle.stopping.is_set():
+            raise
+        log.warning("round_superseded", reason=superseded.primary, detail=superseded.detail)
+        lifecycle.stopping.wait(SUPERSEDED_PAUSE_S)
+    finally:
+        membership.end_round()
+
+
+def _stop_with(stopping: threading.Event, membership: Membership) -> None:
+    stopping.wait()
+    membership.stop_round()

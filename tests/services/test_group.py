@@ -1,0 +1,130 @@
+"""Several Neptunes share a topic as members of one consumer group: partitions move, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+
+from tests.services.neptune import Neptune, assert_stopped, wait_for
+from tests.services.stage import Stage
+from tests.services.traffic import live_fleet
+
+GROUP = ("-c", "from neptune_flow.pipeline import run_group; run_group()")
+PARTITIONS = 8
+SESSION_S = "6"
+
+
+def start(stage: Stage, **changes: str) -> Neptune:
+    return stage.start(command=GROUP, NEPTUNE_SESSION_TIMEOUT_S=SESSION_S, NEPTUNE_WINDOW_S="1", **changes)
+
+
+def shares(processes: list[Neptune]) -> list[int]:
+    """How many partitions each has, by what it last said."""
+    events = [[e for e in p.events() if e["event"].startswith("partitions_")] for p in processes]
+    return [len(said[-1]["now"]) if said else 0 for said in events]
+
+
+def wait_for_shares(processes: list[Neptune], expected: list[int]) -> None:
+    wait_for(lambda: sorted(shares(processes)) == sorted(expected), f"shares of {expected}", 60)
+
+
+def test_from_one_to_four_to_two_with_kills_among_them_every_message_lands_once(stage: Stage, seed: int) -> None:
+    stage.create_topic(PARTITIONS)
+    traffic = stage.traffic()
+    with traffic.load(live_fleet(seed, 500), 500):
+        first = start(stage)
+        first.wait_event("committed")
+        wait_for_shares([first], [8])
+        others = [start(stage) for _ in range(3)]
+        wait_for_shares([first, *others], [2, 2, 2, 2])
+        for process in [first, *others]:
+            process.wait_event("committed")
+        others[0].kill()
+        rest = [first, *others[1:]]
+        wait_for_shares(rest, [3, 3, 2])
+        assert others[1].terminate() == 0, others[1].tail()
+        wait_for_shares([first, others[2]], [4, 4])
+    left = [first, others[2]]
+    wait_for(lambda: caught_up(stage), "all landed", 60)
+    assert [p.terminate() for p in left] == [0, 0], left[0].tail() + left[1].tail()
+    stage.assert_exact(traffic.sent)
+    wait_for(lambda: stage.group_offsets() == {p: e["next"] for p, e in stage.ledger().items()}, "published", 10)
+
+
+def add_partitions(stage: Stage, count: int) -> None:
+    admin = AdminClient({"bootstrap.servers": stage.kafka.bootstrap})
+    admin.create_partitions([NewPartitions(stage.topic, count)])[stage.topic].result(30)
+
+
+def caught_up(stage: Stage) -> bool:
+    ledger = stage.ledger()
+    return all(ledger.get(p, {}).get("next") == end for p, end in stage.log_ends().items())
+
+
+def test_a_member_that_was_frozen_for_longer_than_its_session_lands_nothing_of_what_others_took(
+    stage: Stage, seed: int
+) -> None:
+    stage.create_topic(4)
+    traffic = stage.traffic()
+    with traffic.load(live_fleet(seed, 300), 300):
+        frozen, other = start(stage), start(stage)
+        wait_for_shares([frozen, other], [2, 2])
+        frozen.wait_event("committed")
+        with frozen.paused():
+            wait_for_shares([other], [4])
+            count = len(other.events("committed"))
+            other.wait_event("committed", count=count + 3)
+        wait_for_shares([frozen, other], [2, 2])
+    wait_for(lambda: caught_up(stage), "all landed", 60)
+    assert [p.terminate() for p in (frozen, other)] == [0, 0], frozen.tail() + other.tail()
+    stage.assert_exact(traffic.sent)
+
+
+def test_partitions_that_are_added_are_landed_without_a_restart(stage: Stage, seed: int) -> None:
+    stage.create_topic(2)
+    traffic = stage.traffic()
+    traffic.send(islice(live_fleet(seed, 100), 100))
+    process = start(stage)
+    wait_for_shares([process], [2])
+    add_partitions(stage, 4)
+    wait_for_shares([process], [4])
+    # A producer that is there already would learn of them only after minutes.
+    later = stage.traffic()
+    later.send(islice(live_fleet(seed + 1, 100), 100), partition=3)
+    wait_for(lambda: caught_up(stage), "all landed", 60)
+    assert process.terminate() == 0, process.tail()
+    stage.assert_exact([*traffic.sent, *later.sent])
+
+
+def test_a_restart_of_a_static_member_moves_no_partition(stage: Stage, seed: int) -> None:
+    stage.create_topic(4)
+    traffic = stage.traffic()
+    with traffic.load(live_fleet(seed, 200), 200):
+        rolled, other = start(stage, NEPTUNE_GROUP_INSTANCE_ID="a"), start(stage, NEPTUNE_GROUP_INSTANCE_ID="b")
+        wait_for_shares([rolled, other], [2, 2])
+        other.wait_event("committed")
+        before = moves(other)
+        assert rolled.terminate() == 0, rolled.tail()
+        back = start(stage, NEPTUNE_GROUP_INSTANCE_ID="a")
+        wait_for_shares([back], [2])
+        back.wait_event("committed")
+        assert moves(other) == before
+    wait_for(lambda: caught_up(stage), "all landed", 60)
+    assert [p.terminate() for p in (back, other)] == [0, 0], back.tail() + other.tail()
+    stage.assert_exact(traffic.sent)
+
+
+def test_two_processes_of_one_instance_id_are_told_apart(stage: Stage) -> None:
+    stage.create_topic(2)
+    first = start(stage, NEPTUNE_GROUP_INSTANCE_ID="same")
+    wait_for_shares([first], [2])
+    second = start(stage, NEPTUNE_GROUP_INSTANCE_ID="same")
+    wait_for_shares([second], [2])
+    assert first.wait() == 75, first.tail()
+    assert_stopped(first, "Superseded", "NEPTUNE_GROUP_INSTANCE_ID")
+    assert second.terminate() == 0, second.tail()
+
+
+def moves(process: Neptune) -> int:
+    return sum(e["event"].startswith("partitions_") for e in process.events())
