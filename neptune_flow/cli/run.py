@@ -1,0 +1,60 @@
+"""`neptune run`: the flow as containers start it. Its options are Bytewax's, its exit codes the flow's (`errors`)."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported where it is used: help is to be instant
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neptune_flow.cli.common import HELP
+
+
+@click.command(context_settings=HELP)
+@click.option("-w", "--workers-per-process", type=click.IntRange(1), help="Workers (threads) of this process.")
+@click.option("-i", "--process-id", type=click.IntRange(0), help="Number of this process in its cluster, from 0.")
+@click.option("-a", "--addresses", help='All processes of the cluster: "host0:2101;host1:2101"')
+@click.option(
+    "-r",
+    "--recovery-directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of a recovery store, made where it is missing: open windows are restored instead of being read again.",
+)
+@click.option("-s", "--snapshot-interval", type=click.IntRange(0), help="Seconds between commits at most. Default: 1.")
+@click.option(
+    "-b", "--backup-interval", type=click.IntRange(0), help="Seconds for which old recovery data is kept. Default: 0."
+)
+def command(**options: object) -> None:
+    """Land the topic in the table, until SIGTERM or SIGINT.
+
+    The same flow as `python dataflow.py` and `python -m bytewax.run dataflow:flow -s 1`. No option is needed: Neptune resumes from the table.
+    On SIGTERM or SIGINT it takes no more, commits what is there and ends, within NEPTUNE_DRAIN_S_MAX. Each option can come from the environment
+    variable of Bytewax's, such as BYTEWAX_WORKERS_PER_PROCESS.
+
+    \b
+    Exit codes:
+       0  drained
+       1  a defect
+       2  wrong usage
+      65  topic and tables tell different stories; the log names the command that mends it
+      69  Kafka, storage or catalog was away longer than its limit
+      70  offsets are missing that Kafka cannot explain
+      71  the machine's clock was set back
+      73  the drain took longer than its limit; nothing is lost
+      74  the recovery store does not fit the table
+      75  another process landed the same partitions
+      76  another process of the cluster has ended
+      77  Kafka, storage or catalog refuses the credentials
+      78  a setting, the contract or a table does not fit
+    \b
+    Examples:
+      neptune run
+      neptune run -w 2
+      neptune run -r /data/recovery
+      neptune run -i 0 -a "host0:2101;host1:2101"
+    """
+    from neptune_flow.runner import run_package
+
+    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    run_package([word for name, value in given.items() for word in (f"--{name}", str(value))])
