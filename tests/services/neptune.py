@@ -44,7 +44,7 @@ class Neptune:
     """One process of Neptune, started at once; its log is the file `log`.
 
     Args:
-        settings: the environment's settings. None of the test process's own are inherited.
+        settings: the environment's settings. None of the test process's own are inherited; no port is opened without NEPTUNE_HTTP_PORT.
         log: where stdout and stderr go.
         command: arguments of the Python interpreter.
     """
@@ -58,7 +58,7 @@ class Neptune:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), sys.executable, *command],
                 cwd=ROOT,
-                env={**inherited(), **settings},
+                env={**inherited(), "NEPTUNE_HTTP_PORT": "0", **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
