@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import bytewax.operators as op
@@ -30,23 +31,32 @@ from bytewax.dataflow import Dataflow
 
 from neptune_flow.collect import CollectLimits, Collector, CollectorState
 from neptune_flow.contract import load_contract
+from neptune_flow.health import HealthWatch
 from neptune_flow.kafka import GroupOffsets, KafkaAddress, KafkaSource, Progress, Reader, ReaderLimits, TopicWatch
 from neptune_flow.patience import Patience
-from neptune_flow.process import Lifecycle, install_exit_codes
+from neptune_flow.process import Lifecycle, before_leaving, install_exit_codes
 from neptune_flow.records import Judged, MessageBatch
 from neptune_flow.settings import Settings
 from neptune_flow.sink import CommitSink, Committer
 from neptune_flow.spool import Spool, SpoolBudget
 from neptune_flow.start import QUARANTINE_DAY, PatientFiles, Start
 from neptune_flow.telemetry import configure_logging, get_logger, register_secret
+from neptune_flow.telemetry.readings import About
+from neptune_flow.telemetry.signals import Signals
+from neptune_flow.telemetry.traces import Traces
 from neptune_flow.validation import Validator
 from neptune_flow.vitals import Held, Vitals
+from neptune_flow.web import POLICIES, open_server, status_routes
 
 log = get_logger("neptune")
 
 
 BASE_BYTES = 192 << 20
 """What the interpreter and its libraries take before the first message."""
+
+MESSAGE_BYTES = 1 << 10
+"""What the client and the interpreter hold for a message beside its value. Not counted in a cluster: there the limit of messages in flight is
+that of a whole epoch's, since collectors in another process cannot tell how far they are."""
 
 RECOVERY_TAIL_BYTES_MAX = 16 << 20
 """With a recovery store the tails are pickled into it at the end of each epoch: 100 MB of them cost 0.5 to 1.5 s every time."""
@@ -105,14 +115,39 @@ def flow() -> Dataflow:
     configure_logging(settings.log_level, settings.log_format)
     lifecycle = Lifecycle()
     lifecycle.nothing_to_drain = True
+    signals = Signals(lifecycle.vitals, _about(settings))
+    before_leaving(lifecycle.ended)
+    before_leaving(lambda _error: signals.flush())
     if threading.current_thread() is threading.main_thread():
         lifecycle.install(settings.drain_s_max)
+    dataflow = build(settings, lifecycle, signals.traces)
+    if settings.http_port:
+        _open_http(settings, lifecycle.vitals, signals)
     _log_cluster()
-    return build(settings, lifecycle)
+    return dataflow
 
 
-def build(settings: Settings, lifecycle: Lifecycle) -> Dataflow:
-    """The dataflow for these settings; it drains once the lifecycle says so.
+def _open_http(settings: Settings, vitals: Vitals, signals: Signals) -> None:
+    """Health, page and metrics, in threads beside the flow; one server a process, whatever its workers."""
+    health = HealthWatch(settings, vitals)
+    routes = {**status_routes(settings, vitals, health), "/metrics": signals.metrics.page}
+    open_server(settings.http_host, settings.http_port, routes, POLICIES)
+    health.start()
+
+
+def _about(settings: Settings) -> About:
+    return About(
+        topic=settings.kafka.topic,
+        group=settings.kafka.group,
+        table=".".join([*settings.catalog.namespace, settings.catalog.table]),
+        contract=settings.contract,
+        memory_bytes_max=settings.memory_bytes_max,
+        commit_rows_max=settings.commit_rows_max,
+    )
+
+
+def build(settings: Settings, lifecycle: Lifecycle, traces: Traces | None = None) -> Dataflow:
+    """The dataflow for these settings; it drains once the lifecycle says so. With `traces`, each commit is one.
 
     Raises:
         ContractError: the contract cannot be loaded or cannot become a table.
@@ -129,7 +164,7 @@ def build(settings: Settings, lifecycle: Lifecycle) -> Dataflow:
     address = KafkaAddress.of(settings.kafka)
     vitals = lifecycle.vitals
     start = Start(settings, contract, validator, address, lifecycle, vitals)
-    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle.stopping, vitals)
+    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle.stopping, vitals, traces)
 
     dataflow = Dataflow("neptune")
     messages = op.input("messages", dataflow, steps.source())
@@ -172,6 +207,7 @@ class _Steps:
         start: Start,
         stopping: threading.Event,
         vitals: Vitals,
+        traces: Traces | None,
     ) -> None:
         self._settings = settings
         self._event_date = event_date
@@ -185,6 +221,7 @@ class _Steps:
         self._budgets = Budgets(self._plan.spool_bytes_max)
         vitals.held["spool_bytes"] = self._budgets.held
         self._vitals = vitals
+        self._traces = traces
         self._patience = Patience(settings.retry_s_max, denied_too=True, vitals=vitals)
         self._limits = CollectLimits(
             settings.window_s,
@@ -200,6 +237,7 @@ class _Steps:
             self._plan.prefetch_bytes_max,
             self._plan.inflight_bytes_max,
             self._settings.retry_s_max,
+            MESSAGE_BYTES if _addresses() is None else 0,
         )
         return KafkaSource(
             partitions=lambda: self._start().topic.partitions,
@@ -220,6 +258,8 @@ class _Steps:
         with self._vitals.spending("validate"):
             judged = self._validator.judge(batch, time.time_ns() // 1000)
         self._vitals.judged(batch, judged)
+        if self._traces:
+            self._traces.links.look(batch)
         return judged
 
     def collector(self, state: CollectorState | tuple[str, bytes] | None) -> Collector:
@@ -247,6 +287,7 @@ class _Steps:
             verify=TopicWatch(self._address, landing.topic).check,
             close=group_offsets.close,
             vitals=self._vitals,
+            tracing=self._traces.commit if self._traces else nullcontext,
         )
 
     def _spools(self) -> tuple[Spool, Spool]:

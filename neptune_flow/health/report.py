@@ -1,7 +1,7 @@
 """The verdict as JSON: one entry each for the service, Kafka, storage and table, then the numbers that a person on call asks for first.
 
 Times are UTC in ISO 8601, ages seconds; null where something is not known. In a cluster each process tells what it knows: lag, last commit and
-watermark are right in the one that commits, the others know them as they were at their start.
+watermark the one that commits, of its own partitions.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def report(vitals: Vitals, verdict: Verdict, now_s: float) -> dict[str, Any]:
     """What `/healthz` tells at `now_s`, seconds since 1970-01-01."""
     parts = tuple(sorted(vitals.partitions.items()))
-    lags = {n: p.lag for n, p in parts if p.lag is not None}
-    least_s = None if vitals.watermark_least is None else vitals.watermark_least / 1e6
+    knows_ledger = vitals.commits_here
+    lags = {n: p.lag for n, p in parts if knows_ledger and p.lag is not None}
+    last_commit_s = vitals.last_commit_s if knows_ledger else None
+    least_s = vitals.watermark_least / 1e6 if knows_ledger and vitals.watermark_least is not None else None
     refused, accepted = vitals.rejects.total(), vitals.rows
     recent = tuple(vitals.commits)
     recently_refused, recently_accepted = sum(c.rejects for c in recent), sum(c.rows for c in recent)
@@ -35,7 +37,7 @@ def report(vitals: Vitals, verdict: Verdict, now_s: float) -> dict[str, Any]:
         },
         **{name: _entry(service) for name, service in verdict.services.items()},
         "lag": {"messages": sum(lags.values()) if lags else None, "partitions": lags},
-        "last_commit": {"at": iso(vitals.last_commit_s), "age_s": _age_s(vitals.last_commit_s, now_s)},
+        "last_commit": {"at": iso(last_commit_s), "age_s": _age_s(last_commit_s, now_s)},
         "waiting": {"since": iso(vitals.waiting_since_s), "age_s": _age_s(vitals.waiting_since_s, now_s)},
         "watermark": {"complete_up_to": iso(least_s), "age_s": _age_s(least_s, now_s)},
         "quarantine": {

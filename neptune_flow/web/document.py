@@ -47,7 +47,9 @@ class Document:
             "contract": settings.contract,
             "health": report(vitals, verdict, now_s),
             "flow": self._flow(),
-            "partitions": [_partition(n, p) for n, p in sorted(vitals.partitions.items())],
+            "partitions": [
+                _partition(n, p, knows_ledger=vitals.commits_here) for n, p in sorted(vitals.partitions.items())
+            ],
             "commits": [_commit(c) for c in reversed(tuple(vitals.commits)[-COMMITS_SHOWN:])],
             "rejects_by_kind": dict(vitals.rejects.most_common()),
             "samples_shown": settings.http_samples,
@@ -123,13 +125,13 @@ def _limit(
     return {"name": name, "now": round(now, 1), "most": most, "unit": unit, "setting": setting, "alert": alert}
 
 
-def _partition(number: int, partition: Partition) -> dict[str, Any]:
+def _partition(number: int, partition: Partition, *, knows_ledger: bool) -> dict[str, Any]:
     watermark = partition.watermark
     return {
         "partition": number,
-        "ledger_next": partition.ledger_next,
+        "ledger_next": partition.ledger_next if knows_ledger else None,
         "log_end": partition.log_end,
-        "lag": partition.lag,
+        "lag": partition.lag if knows_ledger else None,
         "watermark": None if watermark is None else iso(watermark / 1e6),
         "open_windows": partition.open_windows,
         "waiting": partition.waiting,

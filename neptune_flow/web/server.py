@@ -14,6 +14,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -107,7 +108,9 @@ class Server:
         """Close the port and every connection; may be called again."""
         if not self._thread.is_alive():
             return
-        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._server._map, ignore_all=True))
+        with suppress(OSError):
+            # A loop that is awake already may have closed the trigger, too, before this thread gets to wake it.
+            self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._server._map, ignore_all=True))
         self._thread.join()
         self._server.task_dispatcher.shutdown()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ LONG_S = STUCK_AFTER_S + 1
 
 
 def running() -> Vitals:
-    return Vitals(phase=Phase.RUNNING, began_s=NOW_S - 1000)
+    return Vitals(phase=Phase.RUNNING, began_s=NOW_S - 1000, commits_here=True)
 
 
 def verdict(vitals: Vitals, seen: Seen | None = None) -> Verdict:
@@ -201,6 +202,10 @@ def test_the_report_has_the_numbers_that_a_person_on_call_asks_for() -> None:
     for number, end in ((0, 12), (1, 9)):
         vitals.partition(number).log_end, vitals.partition(number).ledger_next = end, 5
     told = report(vitals, verdict(vitals), NOW_S)
+    elsewhere = report(replace(vitals, commits_here=False), verdict(vitals), NOW_S)
+    assert (elsewhere["lag"]["messages"], elsewhere["last_commit"]["at"], elsewhere["watermark"]["age_s"]) == (
+        None,
+    ) * 3
     assert told["lag"] == {"messages": 11, "partitions": {0: 7, 1: 4}}
     assert told["last_commit"] == {"at": "2027-01-15T07:59:53.000Z", "age_s": 7.0}
     assert told["watermark"] == {"complete_up_to": "2027-01-15T07:58:50.000Z", "age_s": 70.0}

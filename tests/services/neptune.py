@@ -214,7 +214,7 @@ def _polls(limit_s: float) -> Iterator[None]:
 def inherited() -> dict[str, str]:
     """This process's environment without any setting of Neptune, Bytewax or a storage's client."""
     settings = {doc.name for doc in all_docs()}
-    foreign = ("NEPTUNE_", "BYTEWAX_", "AWS_", "RUST_")
+    foreign = ("NEPTUNE_", "BYTEWAX_", "AWS_", "RUST_", "OTEL_")
     return {
         name: value
         for name, value in os.environ.items()

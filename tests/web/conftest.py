@@ -18,7 +18,7 @@ class Place:
 
     def __init__(self, **settings: str) -> None:
         self.settings = Settings.load(settings)
-        self.vitals = Vitals(phase=Phase.RUNNING)
+        self.vitals = Vitals(phase=Phase.RUNNING, commits_here=True)
         self._routes = status_routes(self.settings, self.vitals, HealthWatch(self.settings, self.vitals))
         self.server = self.open(0)
 
