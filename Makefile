@@ -20,6 +20,7 @@ demo: $(VENV)/.run ## The whole job on this machine, half a minute: Kafka, catal
 
 test: $(VENV)/.dev ## All tests, with real Kafka, object storage and Iceberg REST catalog as plain processes
 	@$(BIN)/python -m tests.services.servers prepare
+	@$(BIN)/python -m tests.web prepare
 	@$(BIN)/python -m pytest $(TEST_OPTIONS)
 
 fast-test: $(VENV)/.dev ## The tests that need no server

@@ -1,8 +1,8 @@
 """Neptune's dataflow: `python -m bytewax.run dataflow:flow`, or `python dataflow.py` with the same options."""
 
-from neptune_flow import pipeline, runner
+from neptune_flow import launch, runner
 
 if __name__ == "__main__":
     runner.run(__file__)
 else:
-    flow = pipeline.flow()
+    flow = launch.flow()

@@ -17,10 +17,12 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+from bench.listening import listening
 from bench.output import save
 from bench.running import Cost, run_loop, run_neptune
 from bench.workloads import WORKLOADS, Workload, fill
@@ -34,11 +36,14 @@ class Setup:
     settings: Mapping[str, str] = field(default_factory=dict)
     workers: int = 1
     processes: int = 1
+    telemetry: bool = False
+    """Metrics scraped and pushed, traces, health and page; the others have none of them."""
 
 
 NEPTUNE = {
     "neptune": Setup(),
     "no-system-columns": Setup({"NEPTUNE_KAFKA_COLUMNS": "false", "NEPTUNE_EXTRA_COLUMN": "false"}),
+    "telemetry": Setup(telemetry=True),
     "two-workers": Setup(workers=2),
     "two-processes": Setup(processes=2),
 }
@@ -107,9 +112,11 @@ def _round(
         table = f"{workload.name}_{contender}_{number}".replace("-", "_")
         if contender in NEPTUNE:
             setup = NEPTUNE[contender]
-            settings = {**setup.settings, **asked}
             ways = {"workers": setup.workers, "processes": setup.processes}
-            cost = run_neptune(servers, workload, table, options.messages, settings, scratch, **ways)
+            listens: AbstractContextManager[dict[str, str]] = listening() if setup.telemetry else nullcontext({})
+            with listens as more:
+                settings = {**setup.settings, **more, **asked}
+                cost = run_neptune(servers, workload, table, options.messages, settings, scratch, **ways)
         elif contender == "bare" and workload.bare_can_read:
             cost = run_loop(servers, "bare", workload, table, options.messages)
         elif contender == "naive" and workload.name == "clean":

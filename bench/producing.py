@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Producer
 
 FLUSH_S_MAX = 60.0
+Headers = Iterable[tuple[str, str | bytes | None]]
 PROPERTIES: Mapping[str, object] = {
     "compression.type": "lz4",
     "linger.ms": 50,
@@ -22,15 +23,19 @@ PROPERTIES: Mapping[str, object] = {
 class Filling:
     """A producer that waits where its queue is full."""
 
-    def __init__(self, bootstrap: str, topic: str, properties: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, bootstrap: str, topic: str, properties: Mapping[str, object] | None = None, headers: Headers = ()
+    ) -> None:
+        """`headers` are those of every message."""
         self._producer = Producer({**PROPERTIES, **(properties or {}), "bootstrap.servers": bootstrap})
         self._topic = topic
+        self._headers = list(headers)
 
     def send(self, key: bytes, value: bytes | None, partition: int = -1) -> None:
         """One message; a partition of -1 is chosen by the key."""
         while True:
             try:
-                self._producer.produce(self._topic, value, key, partition)
+                self._producer.produce(self._topic, value, key, partition, headers=self._headers)
                 return
             except BufferError:
                 self._producer.poll(0.1)

@@ -132,7 +132,10 @@ def stages(values: Sequence[bytes], args: argparse.Namespace) -> None:
     show("  locate: bounds and pieces", cpu_us(located, len(values), args.repeat))
     every = [np.arange(len(chunk.values)) for chunk in chunks]
     reads = zip(chunks, every, strict=True)
-    show("  read (locate, numbers, texts)", cpu_us(lambda: [layout.read(c, r) for c, r in [*reads]], len(values), 1))
+    show(
+        "  read (locate, numbers, texts)",
+        cpu_us(lambda: [layout.read(c, r, NOW_US) for c, r in [*reads]], len(values), 1),
+    )
 
 
 def slow(values: Sequence[bytes], args: argparse.Namespace) -> None:

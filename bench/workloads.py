@@ -9,6 +9,7 @@ unknown       two fields that the contract does not name in each, a number and a
 nested        an object that the contract does not name in each
 small         150 bytes, a contract of five fields (`Small`)
 large         5 kB: a long text in each `status`
+traced        clean, each from a producer whose trace is sampled
 partitions-1, partitions-64   clean, on so many Kafka partitions
 """
 
@@ -59,6 +60,7 @@ class Workload:
     bad_share: float = 0.0
     partitions: int | None = None
     """None: as many as the comparison is asked for."""
+    headers: tuple[tuple[str, bytes], ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
     """What Neptune needs to know beside."""
 
@@ -102,6 +104,7 @@ WORKLOADS = {
         Workload("nested", _with(lambda rng: f'"engine": {{"rpm": {rng.randrange(5000)}, "gear": "D"}}')),
         Workload("small", _small, settings={"NEPTUNE_CONTRACT": "bench.workloads:Small"}),
         Workload("large", _large),
+        Workload("traced", headers=(("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)),
         Workload("partitions-1", partitions=1),
         Workload("partitions-64", partitions=64),
     )
@@ -121,7 +124,7 @@ def fill(bootstrap: str, topic: str, workload: Workload, messages: int, partitio
     distinct = DISTINCT_MESSAGES // 10 if workload.name == "large" else DISTINCT_MESSAGES
     made = [_changed(message, workload, rng) for message in islice(fleet, min(messages, distinct))]
     chosen = list(islice(cycle(made), messages))
-    Filling(bootstrap, topic).send_in_turns(chosen, partitions)
+    Filling(bootstrap, topic, headers=workload.headers).send_in_turns(chosen, partitions)
     return sum(len(value or b"") for _, value in chosen)
 
 

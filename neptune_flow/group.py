@@ -10,11 +10,8 @@ processes read the same partition after all, ends like any other, and the next o
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from datetime import timedelta
-
-from bytewax._bytewax import cli_main
-from bytewax.dataflow import Dataflow
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from neptune_flow.errors import Superseded
 from neptune_flow.kafka import KafkaAddress, Membership, find_topic
@@ -26,63 +23,71 @@ from neptune_flow.vitals import Phase
 
 log = get_logger("neptune.group")
 
-EPOCH = timedelta(seconds=1)
 SUPERSEDED_PAUSE_S = 1.0
 """Two processes that read the same partition do so until the group has settled; in between they need not race."""
 
 
-class Round:
-    """What one round works with: its partitions, and the event that ends it."""
+class Round(NamedTuple):
+    """What one round works with."""
 
-    def __init__(self, partitions: tuple[int, ...], ending: threading.Event, membership: Membership) -> None:
-        self.partitions = partitions
-        self.ending = ending
-        self.publish = membership.publish
+    partitions: tuple[int, ...]
+    ending: threading.Event
+    """Once it is set, the round's flow drains."""
+    publish: Callable[[Mapping[int, int]], None]
+    """Tells the group the next offset of each partition, after a commit."""
 
 
-def run_rounds(settings: Settings, lifecycle: Lifecycle, build: Callable[[Round], Dataflow], workers: int = 1) -> None:
+def run_rounds(
+    settings: Settings,
+    lifecycle: Lifecycle,
+    land: Callable[[Round], None],
+    is_alive: Callable[[], bool],
+) -> None:
     """Land what the group assigns until the lifecycle stops; returns when the last round has drained.
+
+    Args:
+        land: runs the flow of a round until it has drained.
+        is_alive: whether the flow moves; one that does not gives its partitions up.
 
     Raises:
         NeptuneError: why a round stopped, but for Superseded.
     """
     lifecycle.nothing_to_drain = False
     address = KafkaAddress.of(settings.kafka)
-    Patience(settings.start_wait_s_max, lifecycle.stopping, vitals=lifecycle.vitals).call(
-        "Kafka", lambda: find_topic(address)
-    )
+    patience = Patience(settings.start_wait_s_max, lifecycle.stopping, vitals=lifecycle.vitals)
+    patience.call("Kafka", lambda: find_topic(address))
     membership = Membership(
         address,
         instance_id=settings.kafka.group_instance_id,
         session_timeout_s=settings.kafka.session_timeout_s,
         drain_s_max=settings.drain_s_max,
+        is_alive=is_alive,
     )
     membership.join()
     threading.Thread(target=_stop_with, args=[lifecycle.stopping, membership], name="stop", daemon=True).start()
     try:
+        # More processes than partitions: those without one are well, and wait.
+        lifecycle.vitals.phase = Phase.RUNNING
         while (begun := membership.begin_round(lifecycle.stopping)) is not None:
-            _round(Round(*begun, membership), lifecycle, build, workers, membership)
+            _round(Round(*begun, membership.publish), lifecycle, land)
+            membership.end_round()
     finally:
+        membership.end_round()
         membership.leave()
 
 
-def _round(
-    this: Round, lifecycle: Lifecycle, build: Callable[[Round], Dataflow], workers: int, membership: Membership
-) -> None:
-    lifecycle.vitals.partitions.clear()
-    lifecycle.vitals.phase = Phase.STARTING
+def _round(this: Round, lifecycle: Lifecycle, land: Callable[[Round], None]) -> None:
+    lifecycle.vitals.begin_anew()
+    if lifecycle.stopping.is_set():
+        this.ending.set()
     try:
-        if lifecycle.stopping.is_set():
-            this.ending.set()
-        cli_main(build(this), workers_per_process=workers, epoch_interval=EPOCH)  # type: ignore[no-untyped-call]
+        land(this)
     except Exception as error:
         superseded = neptune_error_in(error)
-        if not isinstance(superseded, Superseded) or lifecycle.stopping.is_set():
+        if not isinstance(superseded, Superseded):
             raise
         log.warning("round_superseded", reason=superseded.primary, detail=superseded.detail)
         lifecycle.stopping.wait(SUPERSEDED_PAUSE_S)
-    finally:
-        membership.end_round()
 
 
 def _stop_with(stopping: threading.Event, membership: Membership) -> None:

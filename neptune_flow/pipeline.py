@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import bytewax.operators as op
@@ -30,24 +31,25 @@ from bytewax.dataflow import Dataflow
 
 from neptune_flow.collect import CollectLimits, Collector, CollectorState
 from neptune_flow.contract import load_contract
-from neptune_flow.group import Round, run_rounds
+from neptune_flow.group import Round
 from neptune_flow.kafka import GroupOffsets, KafkaAddress, KafkaSource, Progress, Reader, ReaderLimits, TopicWatch
 from neptune_flow.patience import Patience
-from neptune_flow.process import Lifecycle, install_exit_codes
+from neptune_flow.process import Lifecycle
 from neptune_flow.records import Judged, MessageBatch
 from neptune_flow.settings import Settings
 from neptune_flow.sink import CommitSink, Committer
 from neptune_flow.spool import Spool, SpoolBudget
 from neptune_flow.start import QUARANTINE_DAY, PatientFiles, Start
-from neptune_flow.telemetry import configure_logging, get_logger, register_secret
+from neptune_flow.telemetry.traces import Traces
 from neptune_flow.validation import Validator
-from neptune_flow.vitals import Held, Vitals
-
-log = get_logger("neptune")
-
+from neptune_flow.vitals import Held
 
 BASE_BYTES = 192 << 20
 """What the interpreter and its libraries take before the first message."""
+
+MESSAGE_BYTES = 1 << 10
+"""What the client and the interpreter hold for a message beside its value. Not counted in a cluster: there the limit of messages in flight is
+that of a whole epoch's, since collectors in another process cannot tell how far they are."""
 
 RECOVERY_TAIL_BYTES_MAX = 16 << 20
 """With a recovery store the tails are pickled into it at the end of each epoch: 100 MB of them cost 0.5 to 1.5 s every time."""
@@ -92,50 +94,13 @@ class Budgets:
         return Held(sum(budget.held_bytes for budget in tuple(self._all)), self._bytes_max)
 
 
-def flow() -> Dataflow:
-    """The dataflow that the environment's settings describe, with this process's signals and exit codes.
-
-    Raises:
-        SettingsError, ContractError: what is wrong, before anything is opened.
-    """
-    settings, lifecycle = prepare()
-    lifecycle.nothing_to_drain = True
-    _log_cluster()
-    return build(settings, lifecycle)
-
-
-def run_group(workers: int = 1) -> None:
-    """Land what the consumer group assigns to this process (`group`); returns when a signal has drained it.
-
-    Raises:
-        NeptuneError: why it stopped.
-    """
-    settings, lifecycle = prepare()
-    run_rounds(settings, lifecycle, lambda this: build(settings, lifecycle, this), workers)
-
-
-def prepare() -> tuple[Settings, Lifecycle]:
-    """The environment's settings, with this process's logs, signals and exit codes.
-
-    Raises:
-        SettingsError: what is wrong.
-    """
-    install_exit_codes()
-    configure_logging()
-    settings = Settings.load()
-    for secret in settings.secrets():
-        register_secret(secret)
-    configure_logging(settings.log_level, settings.log_format)
-    lifecycle = Lifecycle()
-    if threading.current_thread() is threading.main_thread():
-        lifecycle.install(settings.drain_s_max)
-    return settings, lifecycle
-
-
-def build(settings: Settings, lifecycle: Lifecycle, this: Round | None = None) -> Dataflow:
-    """The dataflow for these settings; it drains once the lifecycle says so, or the round.
+def build(
+    settings: Settings, lifecycle: Lifecycle, traces: Traces | None = None, this: Round | None = None
+) -> Dataflow:
+    """The dataflow for these settings; it drains once the lifecycle says so, or the round is to end.
 
     Args:
+        traces: takes each commit as a trace.
         this: the round whose partitions it lands; without one, all of the topic's.
 
     Raises:
@@ -153,7 +118,7 @@ def build(settings: Settings, lifecycle: Lifecycle, this: Round | None = None) -
     address = KafkaAddress.of(settings.kafka)
     vitals = lifecycle.vitals
     start = Start(settings, contract, validator, address, lifecycle, vitals, this.partitions if this else None)
-    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle.stopping, vitals, this)
+    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle, traces, this)
 
     dataflow = Dataflow("neptune")
     messages = op.input("messages", dataflow, steps.source())
@@ -163,16 +128,8 @@ def build(settings: Settings, lifecycle: Lifecycle, this: Round | None = None) -
     return dataflow
 
 
-def _log_cluster() -> None:
-    """The engine waits for all processes of a cluster without a word."""
-    addresses = _addresses()
-    if addresses is not None:
-        log.info(
-            "waiting_for_cluster", addresses=addresses.split(";"), effect="nothing begins until all processes are there"
-        )
-
-
-def _addresses() -> str | None:
+def cluster_addresses() -> str | None:
+    """The addresses of all processes of the Bytewax cluster that this one is of; None where it is of none."""
     return _option("-a", "--addresses", "BYTEWAX_ADDRESSES")
 
 
@@ -194,23 +151,24 @@ class _Steps:
         validator: Validator,
         address: KafkaAddress,
         start: Start,
-        stopping: threading.Event,
-        vitals: Vitals,
+        lifecycle: Lifecycle,
+        traces: Traces | None,
         this: Round | None,
     ) -> None:
         self._settings = settings
-        self._this = this
         self._event_date = event_date
         self._validator = validator
         self._address = address
         self._start = start
-        self._stopping = this.ending if this else stopping
+        self._this = this
+        self._stopping = this.ending if this else lifecycle.stopping
+        self._vitals = vitals = lifecycle.vitals
         recovery = _option("-r", "--recovery-directory", "BYTEWAX_RECOVERY_DIRECTORY")
         self._plan = MemoryPlan.of(settings.memory_bytes_max, has_recovery_store=recovery is not None)
         self._progress = Progress()
         self._budgets = Budgets(self._plan.spool_bytes_max)
         vitals.held["spool_bytes"] = self._budgets.held
-        self._vitals = vitals
+        self._traces = traces
         self._patience = Patience(settings.retry_s_max, denied_too=True, vitals=vitals)
         self._limits = CollectLimits(
             settings.window_s,
@@ -226,6 +184,7 @@ class _Steps:
             self._plan.prefetch_bytes_max,
             self._plan.inflight_bytes_max,
             self._settings.retry_s_max,
+            MESSAGE_BYTES if cluster_addresses() is None else 0,
         )
         return KafkaSource(
             partitions=lambda: self._start().partitions,
@@ -233,7 +192,7 @@ class _Steps:
             make_reader=lambda: Reader(self._address, limits, self._progress, vitals=self._vitals),
             bound_to=lambda: self._start().bound_to,
             stopping=self._stopping,
-            quiet_s=self._quiet_s if _addresses() is None else lambda: 0.0,
+            quiet_s=self._quiet_s if cluster_addresses() is None else lambda: 0.0,
         )
 
     def _quiet_s(self) -> float:
@@ -246,6 +205,8 @@ class _Steps:
         with self._vitals.spending("validate"):
             judged = self._validator.judge(batch, time.time_ns() // 1000)
         self._vitals.judged(batch, judged)
+        if self._traces:
+            self._traces.links.look(batch)
         return judged
 
     def collector(self, state: CollectorState | tuple[str, bytes] | None) -> Collector:
@@ -273,6 +234,7 @@ class _Steps:
             verify=TopicWatch(self._address, landing.topic).check,
             close=close,
             vitals=self._vitals,
+            tracing=self._traces.commit if self._traces else nullcontext,
         )
 
     def _group_offsets(self) -> tuple[Callable[[Mapping[int, int]], None], Callable[[], None]]:

@@ -87,6 +87,10 @@ class Lifecycle:
         log.info("draining", signal=name, limit_s=self._drain_s_max)
         self.stopping.set()
 
+    def ended(self, error: str) -> None:
+        """An error ends the process: so that the last numbers say which."""
+        self.vitals.phase, self.vitals.stop_reason = Phase.STOPPED, error
+
     @staticmethod
     def _cut_off(what: str) -> None:
         log.error(
@@ -139,6 +143,14 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_OBJECTS)
+
+
+_before_leaving: list[Callable[[str], object]] = []
+
+
+def before_leaving(act: Callable[[str], object]) -> None:
+    """Have something done with the error's name when one ends the process, which then ends at once; it must not wait for long."""
+    _before_leaving.append(act)
 
 
 def install_exit_codes() -> None:
@@ -198,9 +210,10 @@ def _excepthook(kind: type[BaseException], error: BaseException, traceback: Trac
     known = neptune_error_in(error) or _engines_error(error)
     if known is None:
         log.error("crashed", error=kind.__name__, reason=str(error), exc_info=(kind, error, traceback))
-        _leave(1)
-    else:
-        _leave(report(known))
+    code = 1 if known is None else report(known)
+    for act in _before_leaving:
+        act(type(known or error).__name__)
+    _leave(code)
 
 
 def _leave_for(error: NeptuneError) -> None:

@@ -1,4 +1,4 @@
-"""`python dataflow.py`: Bytewax's own runner with defaults that suit Neptune.
+"""`neptune run` and `python dataflow.py`: Bytewax's own runner with defaults that suit Neptune.
 
 The options (`-w`, `-i`, `-a`, `-r`, `-s`, `-b`) and environment variables are Bytewax's. Three things differ from `python -m bytewax.run`:
 
@@ -15,6 +15,7 @@ import os
 import runpy
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bytewax.recovery import init_db_dir
@@ -30,15 +31,20 @@ RECOVERY_PARTITIONS = 1
 _UNFIT = (StateDoesNotJoin, *UNUSABLE_STORE)
 
 
-def run(dataflow_file: str) -> None:
-    """Run the flow of this file with the command line's options; returns when it has drained.
+def run(dataflow_file: str, options: Sequence[str] | None = None, command: Sequence[str] | None = None) -> None:
+    """Run the flow of this file; returns when it has drained.
+
+    Args:
+        dataflow_file: a file with a dataflow, or a function that makes one, of the name `flow`.
+        options: Bytewax's; those of the command line where none are given.
+        command: arguments of the interpreter with which this process is started again, before the options; the file where none are given.
 
     Raises:
         NeptuneError: why it stopped; the process's exception hook makes its exit code of it.
     """
     os.environ.setdefault("BYTEWAX_SNAPSHOT_INTERVAL", EPOCH_S)
     os.environ.setdefault("BYTEWAX_RECOVERY_BACKUP_INTERVAL", "0")
-    options = sys.argv[1:]
+    options = sys.argv[1:] if options is None else list(options)
     known = _known_options(options)
     recovery: Path | None = known.recovery_directory
     if recovery is not None:
@@ -52,7 +58,14 @@ def run(dataflow_file: str) -> None:
         if recovery is None or known.is_cluster or not _is_unfit(error):
             raise
         set_aside(recovery)
-        os.execv(sys.executable, [sys.executable, dataflow_file, *options])  # noqa: S606 - ourselves, anew
+        again = [dataflow_file] if command is None else command
+        os.execv(sys.executable, [sys.executable, *again, *options])  # noqa: S606 - ourselves, anew
+
+
+def run_package(options: Sequence[str]) -> None:
+    """Run the packaged flow with these options of Bytewax's, whatever the working directory; as `run`."""
+    # The file is named and not imported: it must be imported as Bytewax does it, so that its errors have their exit codes.
+    run(str(Path(__file__).with_name("launch.py")), options, ["-m", "neptune_flow", "run"])
 
 
 def set_aside(recovery: Path) -> Path:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -73,8 +74,12 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         verify: Callable[[], None] = lambda: None,
         close: Callable[[], None] = lambda: None,
         vitals: Vitals | None = None,
+        tracing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """See the module's head; `verify` may object before a commit, or find Kafka away; `publish` gets the next offsets after it."""
+        """See the module's head; `verify` may object before a commit, or find Kafka away; `publish` gets the next offsets after it.
+
+        Each commit is done within `tracing()`.
+        """
         self._rows_table = rows_table
         self._quarantine = quarantine
         self._rows = rows
@@ -90,6 +95,8 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         self._verify = verify
         self._close = close
         self._vitals = vitals or Vitals()
+        self._vitals.commits_here = True
+        self._tracing = tracing
         self._stretches: list[Stretch] = []
 
     def write_batch(self, values: list[Stretch]) -> None:
@@ -102,7 +109,8 @@ class Committer(StatefulSinkPartition[Stretch, None]):
 
     def snapshot(self) -> None:
         if self._stretches:
-            self._commit()
+            with self._tracing():
+                self._commit()
             self._stretches = []
 
     def close(self) -> None:

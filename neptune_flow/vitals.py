@@ -57,7 +57,7 @@ class Partition:
     read_next: int | None = None
     """Offset after the last message that was taken."""
     log_end: int | None = None
-    """Offset after the last message that Kafka holds, as the client heard last."""
+    """Offset after the last message that Kafka holds, as the client, or the probe beside the flow (`health`), heard last."""
     ledger_next: int | None = None
     """Offset after the last one that is in the table."""
     watermark: int | None = None
@@ -143,6 +143,14 @@ class CommitFacts:
     """Attempts whose answer was lost, and that were looked up."""
 
 
+class Spell(NamedTuple):
+    """When a stage did something, from the first time to the last, and how long it took in all."""
+
+    first_s: float
+    last_s: float
+    busy_s: float
+
+
 class Held(NamedTuple):
     """How much of something is held, and how much may be."""
 
@@ -170,7 +178,11 @@ class Vitals:
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES_KEPT))
     busy_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Time spent per stage: `read`, `validate`, `spool`."""
+    spells: dict[str, Spell] = field(default_factory=dict)
+    """The same since `take_spells`; of `read` only what brought something."""
 
+    commits_here: bool = False
+    """Whether this process has the committer. What the others of a cluster know of the ledger is what it said at their start."""
     commits: deque[CommitFacts] = field(default_factory=lambda: deque(maxlen=COMMITS_KEPT))
     """The newest last."""
     committed: Counter[str] = field(default_factory=Counter)
@@ -198,6 +210,12 @@ class Vitals:
 
     # The flow's side
 
+    def begin_anew(self) -> None:
+        """A flow begins in this process, perhaps over other partitions; what one before it held is gone. Sums go on."""
+        self.phase, self.gathered_since_s = Phase.STARTING, None
+        self.partitions.clear()
+        self.outages.clear()
+
     def taken(self, value_bytes: int) -> None:
         """The client has handed over messages."""
         with self._adding:
@@ -218,12 +236,22 @@ class Vitals:
     @contextmanager
     def spending(self, stage: str) -> Iterator[None]:
         """Count the time that a stage takes; several threads may."""
-        began_s = time.perf_counter()
+        began_s, began_at_s, had_bytes = time.perf_counter(), time.time(), self.taken_bytes
         try:
             yield
         finally:
             with self._adding:
-                self.busy_s[stage] += time.perf_counter() - began_s
+                took_s = time.perf_counter() - began_s
+                self.busy_s[stage] += took_s
+                if stage != "read" or self.taken_bytes > had_bytes:
+                    first_s, _, busy_s = self.spells.get(stage) or Spell(began_at_s, began_at_s, 0.0)
+                    self.spells[stage] = Spell(first_s, began_at_s + took_s, busy_s + took_s)
+
+    def take_spells(self) -> dict[str, Spell]:
+        """What each stage did since this was called last."""
+        with self._adding:
+            spells, self.spells = self.spells, {}
+        return spells
 
     def judged(self, batch: MessageBatch, judged: Judged) -> None:
         """A batch has its verdicts."""

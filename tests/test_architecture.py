@@ -17,11 +17,11 @@ LINES_MAX = 400
 LAYERS = [
     ("leaves", {"__version__", "errors", "records", "settings", "contract", "telemetry", "vitals"}),
     ("core", {"ledger", "validation", "windows", "protocol"}),
-    ("shell", {"kafka", "iceberg", "landing", "sink", "collect", "spool", "patience", "process"}),
+    ("shell", {"kafka", "iceberg", "landing", "sink", "collect", "spool", "patience", "process", "health", "web"}),
     ("start", {"start"}),
-    ("tools", {"verify", "mend"}),
-    ("top", {"group", "pipeline", "runner", "cli", "__main__"}),
+    ("tools", {"verify", "mend", "inspection"}),
     ("beside", {"simulator", "demo"}),
+    ("top", {"group", "pipeline", "launch", "runner", "cli", "__main__"}),
 ]
 """From the bottom to the top; a module imports from its own layer and from those below. `__init__` holds the version alone."""
 
@@ -29,9 +29,12 @@ WORLDS = {
     "pyiceberg": {"iceberg"},
     "confluent_kafka": {"kafka"},
     "opentelemetry": {"telemetry"},
+    "prometheus_client": {"telemetry"},
     "structlog": {"telemetry"},
     "tenacity": {"patience"},
+    "waitress": {"web"},
     "click": {"cli"},
+    "duckdb": {"inspection"},
     "pyroaring": {"verify"},
     "pydantic_settings": {"settings"},
 }
@@ -42,7 +45,9 @@ IMPURE = {"time", "random", "secrets", "threading", "socket", "subprocess", "asy
 
 
 def _name(module: Path) -> str:
-    """The part of the house a module belongs to: `sink`, or `kafka` for all of its folder."""
+    """The part of the house a module belongs to: `sink`, or `kafka` for all of its folder; what `python -m` starts is the command line's."""
+    if module.name == "__main__.py":
+        return "__main__"
     return module.relative_to(PACKAGE).with_suffix("").parts[0]
 
 

@@ -26,6 +26,7 @@ NO_TABLE: Any = None
 def landing(entry: Entry | None, refused_before: dict[int, frozenset[int]] | None = None) -> Landing:
     return Landing(
         topic=TOPIC,
+        partitions=TOPIC.partitions,
         rows_table=NO_TABLE,
         quarantine=NO_TABLE,
         bound_to="today",

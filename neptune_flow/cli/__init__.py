@@ -2,12 +2,17 @@
 
 Settings come from the environment, as the flow's do. What a machine may read goes to standard output; words for people about the run
 (logs, errors, progress) go to standard error. An error that Neptune knows ends the command with one message of up to three lines; the exit
-codes are the same for all commands (`common`). A command's module is imported when that command, or the list of all, is asked for.
+codes are the same for all commands (`common`), but for `run`, which has the flow's.
+
+Help and shell completion must be instant. So a command's module is imported when that command, or the list of all, is asked for, and imports at
+its head nothing that is heavy: settings and rooms are imported where they are used.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Mapping
 
 import click
@@ -15,17 +20,26 @@ import click
 from neptune_flow import __version__
 
 COMMANDS: Mapping[str, str] = {
-    "ledger": "neptune_flow.cli.ledger",
+    "run": "neptune_flow.cli.run",
+    "demo": "neptune_flow.cli.demo",
+    "simulate": "neptune_flow.cli.simulate",
+    "check": "neptune_flow.cli.check",
+    "status": "neptune_flow.cli.status",
+    "quarantine": "neptune_flow.cli.quarantine",
+    "query": "neptune_flow.cli.query",
+    "contract": "neptune_flow.cli.contract",
     "verify": "neptune_flow.cli.verify",
+    "ledger": "neptune_flow.cli.ledger",
+    "completion": "neptune_flow.cli.completion",
 }
-"""The module of each command; it holds the command as `command`."""
+"""The module of each command, in the order in which help lists them; it holds the command as `command`."""
 
 
 class Commands(click.Group):
     """Subcommands that are imported when they are needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -34,17 +48,28 @@ class Commands(click.Group):
         return command
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="neptune")
 def main() -> None:
     """Neptune lands a Kafka topic in an Iceberg table, each message exactly once.
 
-    The commands here look at what has landed and mend it by hand. They read the same environment variables as the flow, which is started
-    with `python dataflow.py`.
+    `neptune run` does it; the other commands look at what has landed, explain what was refused, and mend by hand. All read the same
+    environment variables (`python -m neptune_flow.settings` lists them).
 
     \b
-    Exit codes of every command:
+    Exit codes of every command but `run`, which has the flow's:
       0  all is well; or it is done
       1  something is wrong, and is named; or it was not agreed to
       2  wrong usage; or it could not be looked or be done, and the message says why
+    \b
+    Examples:
+      neptune demo                          the whole job on this machine, half a minute
+      neptune check                         could Neptune land with these settings?
+      neptune run                           land, until SIGTERM
+      neptune status --watch 2              does data land, how fresh, how complete
+      neptune quarantine list --summary     what is refused, and why
+      neptune query "select count(*) from rows"
     """
+    # A contract of one's own may lie in the working directory; behind all else, so that no file there hides a library's.
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)

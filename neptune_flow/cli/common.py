@@ -8,22 +8,39 @@ A defect or an interruption must not look like something that was found: it ends
 who start it again; a command is given by somebody who reads what it says.
 """
 
+# ruff: noqa: PLC0415 - what is heavy is imported where it is used: help is to be instant
+
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neptune_flow.errors import NeptuneError
-from neptune_flow.settings import Settings
-from neptune_flow.telemetry import configure_logging, get_logger, register_secret
 
-log = get_logger("neptune.cli")
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from neptune_flow.settings import Settings
 
 WELL, WRONG, COULD_NOT = 0, 1, 2
 """The exit codes; see the module's head."""
+
+EXIT_CODES = "Exit codes: 0 done; 2 wrong usage, or it could not be done, and the message says why."
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+"""Context settings of each command."""
+
+PLAIN_WIDTH = 200
+"""Columns of a table that goes to a file or a pipe: nothing is to be cut off there."""
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 def load_settings() -> Settings:
@@ -32,6 +49,9 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a setting is unknown or cannot be.
     """
+    from neptune_flow.settings import Settings
+    from neptune_flow.telemetry import configure_logging, register_secret
+
     settings = Settings.load()
     for secret in settings.secrets():
         register_secret(secret)
@@ -46,12 +66,60 @@ def failures_as_exit_code() -> Iterator[None]:
         yield
     except NeptuneError as error:
         click.echo(str(error), err=True)
-    except (click.ClickException, click.Abort):
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
+    except BrokenPipeError:
+        # Who reads has seen enough (`| head`); Python would complain at its end when it flushes what is left.
+        sys.stdout = None
+        sys.exit(WELL)
     except KeyboardInterrupt:
-        log.warning("interrupted")
-    except Exception:
-        log.exception("defect")
+        _log().warning("interrupted")
+    except Exception:  # noqa: BLE001 - logged with its traceback
+        _log().exception("defect")
     else:
         return
     sys.exit(COULD_NOT)
+
+
+def _log() -> Any:
+    from neptune_flow.telemetry import get_logger
+
+    return get_logger("neptune.cli")
+
+
+def echo_json(document: object) -> None:
+    """Print a document for a machine."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def console() -> Console:
+    """Standard output; coloured and as wide as the terminal, where it is one."""
+    from rich.console import Console
+
+    screen = Console(highlight=False, soft_wrap=False)
+    return screen if screen.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def plain_table(heads: Sequence[str], *, numbers: Sequence[str] = ()) -> Table:
+    """A table without lines; `numbers` are the columns that stand to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in heads:
+        table.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
+    return table
+
+
+def when(time_ms: float | None) -> str:
+    """A time for a person, UTC."""
+    return "-" if time_ms is None else f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def span(seconds: float | None) -> str:
+    """A duration for a person: `45 s`, `12 min`, `3.5 h`, `2.1 d`."""
+    if seconds is None:
+        return "-"
+    for limit, unit, length in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / length:.{0 if length < 3600 else 1}f} {unit}"
+    return f"{seconds / 86_400:.1f} d"

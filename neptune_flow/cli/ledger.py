@@ -1,33 +1,35 @@
-"""`python -m neptune_flow ledger show` and `python -m neptune_flow ledger set`: reads options, asks before anything is landed, prints. What they do is in `mend`."""
+"""`neptune ledger show` and `neptune ledger set`: reads options, asks before anything is landed, prints. What they do is in `mend`."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported where it is used: help is to be instant
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from neptune_flow.cli.common import WELL, WRONG, failures_as_exit_code, load_settings
+from neptune_flow.cli.common import HELP, WELL, WRONG, failures_as_exit_code, load_settings
 from neptune_flow.errors import NeptuneError
-from neptune_flow.mend.basis import Source, Wish
-from neptune_flow.mend.describe import Facts, describe
-from neptune_flow.mend.land import land
-from neptune_flow.mend.plan import Change, Plan
-from neptune_flow.mend.prepare import prepare
-from neptune_flow.mend.scene import Log, ask_kafka, open_tables
-from neptune_flow.patience import Patience
-from neptune_flow.settings import Settings
+
+if TYPE_CHECKING:
+    from neptune_flow.mend.describe import Facts
+    from neptune_flow.mend.plan import Change, Plan
+    from neptune_flow.mend.scene import Log
+    from neptune_flow.settings import Settings
 
 LOOKS_MAX = 3
 """What looks wrong may be a commit that fell between the looks at the two tables: it is told once two looks in a row agree, or after so many."""
 
 WAIT_S_MAX = 20.0
 """So long a command waits for catalog and Kafka: somebody sits before it."""
-SOURCES = [source.value for source in Source if source is not Source.OFFSETS]
+SOURCES = ["earliest", "latest", "rows", "ledger"]
+"""The names of `mend.basis.Source` but for `offsets`, which --offsets means."""
 
 
-@click.group()
+@click.group(context_settings=HELP)
 def command() -> None:
     """Look at the tables' ledgers, and set them by hand.
 
@@ -36,7 +38,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(context_settings=HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--kafka/--no-kafka", "with_kafka", default=True, help="Whether to ask Kafka for the log's range.")
 def show(*, as_json: bool, with_kafka: bool) -> None:
@@ -44,6 +46,11 @@ def show(*, as_json: bool, with_kafka: bool) -> None:
 
     Exit codes: 0 all fits; 1 something is wrong, and is named with what mends it; 2 wrong usage, or catalog or tables could not be looked at.
     Without an answer from Kafka the tables are shown alone.
+
+    \b
+    Examples:
+      neptune ledger show
+      neptune ledger show --json | jq '.problems'
     """
     with failures_as_exit_code():
         settings = load_settings()
@@ -57,6 +64,9 @@ def show(*, as_json: bool, with_kafka: bool) -> None:
 
 
 def _look(settings: Settings, *, with_kafka: bool) -> Facts:
+    from neptune_flow.mend.describe import describe
+    from neptune_flow.mend.scene import open_tables
+
     tables = open_tables(settings)
     if tables.rows is None and tables.quarantine is None:
         tables.both()
@@ -75,7 +85,7 @@ def _offsets(_context: click.Context, _option: click.Parameter, text: str | None
     return offsets
 
 
-@command.command("set")
+@command.command("set", context_settings=HELP)
 @click.option("--from", "source", type=click.Choice(SOURCES), help="Where Neptune shall go on: see above.")
 @click.option("--offsets", callback=_offsets, help="Where Neptune shall go on, as partition=offset: 0=1200,1=977")
 @click.option("--partition", "partitions", type=int, multiple=True, help="Only this Kafka partition; may be repeated.")
@@ -103,7 +113,18 @@ def set_(*, source: str | None, offsets: dict[int, int], partitions: tuple[int, 
     A range, as in 2-5, means at least and at most: which of the offsets that no table holds were messages is not always known.
 
     Exit codes: 0 done, or nothing done with --dry-run; 1 not agreed to; 2 wrong usage, or it could not be looked or be done.
+
+    \b
+    Examples:
+      neptune ledger set --from ledger --dry-run
+      neptune ledger set --offsets 0=1200,1=977
     """
+    from neptune_flow.mend.basis import Source, Wish
+    from neptune_flow.mend.land import land
+    from neptune_flow.mend.prepare import prepare
+    from neptune_flow.mend.scene import ask_kafka, open_tables
+    from neptune_flow.patience import Patience
+
     if (source is None) == (not offsets):
         raise click.UsageError("say where to go on: either --from or --offsets")
     if not (yes or dry_run or sys.stdin.isatty()):
@@ -125,6 +146,8 @@ def set_(*, source: str | None, offsets: dict[int, int], partitions: tuple[int, 
 
 
 def _log(settings: Settings) -> tuple[Log | None, str]:
+    from neptune_flow.mend.scene import ask_kafka
+
     try:
         return ask_kafka(settings), ""
     except NeptuneError as error:

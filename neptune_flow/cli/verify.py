@@ -1,4 +1,6 @@
-"""`python -m neptune_flow verify`: reads options, lets `neptune_flow.verify` work, prints."""
+"""`neptune verify`: reads options, lets `neptune_flow.verify` work, prints."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported where it is used: help is to be instant
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from neptune_flow.cli.common import WELL, WRONG, failures_as_exit_code, load_settings
+from neptune_flow.cli.common import HELP, WELL, WRONG, failures_as_exit_code, load_settings
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from neptune_flow.verify.run import Watcher
 
 KAFKA_MESSAGES_MAX = 10_000_000
@@ -25,7 +27,7 @@ DATE = click.DateTime(["%Y-%m-%d"])
 EPOCH = date(1970, 1, 1)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.option("--day", type=DATE, help="Read only the files of this event day.")
 @click.option("--since", type=DATE, help="Read only the files of this event day and later ones.")
 @click.option(
@@ -61,13 +63,15 @@ def command(
     Exit codes: 0 whole, 1 faults were found and named, 2 it could not be looked.
     \b
     Examples:
-      python -m neptune_flow verify
-      python -m neptune_flow verify --day 2025-03-01
-      python -m neptune_flow verify --no-kafka --json | jq '.faults'
+      neptune verify
+      neptune verify --day 2025-03-01
+      neptune verify --no-kafka --json | jq '.faults'
     """
-    from neptune_flow.verify.run import verify  # noqa: PLC0415 - heavy, and help is to be instant
-    from neptune_flow.verify.task import open_task  # noqa: PLC0415
-    from neptune_flow.verify.text import show  # noqa: PLC0415
+    from rich.console import Console
+
+    from neptune_flow.verify.run import verify
+    from neptune_flow.verify.task import open_task
+    from neptune_flow.verify.text import show
 
     if day and since:
         raise click.UsageError("--day and --since exclude each other")
@@ -85,6 +89,9 @@ def command(
 @contextmanager
 def _progress() -> Iterator[Watcher]:
     """A bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

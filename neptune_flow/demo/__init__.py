@@ -3,6 +3,6 @@
     simulator (thread) ─► broker (in this process) ─► the flow (a process of its own) ─► SQLite catalog, local folder
                                                                                             └─► evidence ─► report
 
-`stage` sets it up and runs it, `evidence` reads the tables and checks them against what was produced, `report` shows both.
+`play` is one run: `stage` has its actors, `evidence` reads the tables and checks them against what was produced, `report` shows both.
 Nothing of the flow is replaced: it is started as a user starts it, with settings from the environment.
 """

@@ -22,7 +22,7 @@ from neptune_flow.simulator import Fleet, SimulatedMessage
 
 TOPIC = "sessions"
 ROOT = Path(__file__).resolve().parents[2]
-"""The folder of dataflow.py."""
+"""The folder of the package."""
 _LAST_LINES_MAX = 20
 """Log lines kept to show why a flow ended."""
 _BAD_SHARE = 0.01
@@ -42,6 +42,7 @@ def environment(bootstrap_servers: str, folder: Path) -> dict[str, str]:
         "NEPTUNE_IDLE_TIMEOUT_S": "3",
         "NEPTUNE_COMMIT_AGE_S_MAX": "10",
         "NEPTUNE_LOG_FORMAT": "json",
+        "NEPTUNE_HTTP_PORT": "0",
     }
 
 
@@ -136,7 +137,7 @@ class FlowProcess:
         self.said = Said()
         # A session of its own: Ctrl-C is for the demonstration, which then ends the flow in order.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bytewax.run", "dataflow:flow", "-s", "1"],
+            [sys.executable, "-m", "neptune_flow", "run"],
             cwd=ROOT,
             env={**inherited, **settings},
             stdout=subprocess.DEVNULL,

@@ -172,19 +172,23 @@ class Membership:
         consumer.incremental_assign(paused)
         if paused:
             consumer.pause(paused)
-        self._change(self._assigned | {p.partition for p in parts}, "partitions_assigned", parts)
+        self._change(self._assigned | {p.partition for p in parts})
+        if parts:
+            log.info("partitions_assigned", partitions=_numbers(parts), now=sorted(self._assigned))
+            self.stop_round()
 
     def _on_revoke(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
-        self._hand_over(consumer, parts, "partitions_revoked")
+        self._hand_over(consumer, parts)
+        log.info("partitions_revoked", partitions=_numbers(parts), now=sorted(self._assigned))
 
     def _on_lost(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
-        self._hand_over(consumer, parts, "partitions_lost")
+        log.warning("partitions_lost", partitions=_numbers(parts), reason="no heartbeat for longer than the session")
+        self._hand_over(consumer, parts)
 
-    def _hand_over(self, consumer: Consumer, parts: Sequence[TopicPartition], event: str) -> None:
-        if not parts:
-            return
+    def _hand_over(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
         under_way = self._round
-        self._change(self._assigned - {p.partition for p in parts}, event, parts)
+        self._change(self._assigned - {p.partition for p in parts})
+        self.stop_round()
         with self._changed:
             if not self._changed.wait_for(lambda: under_way is None or self._round is not under_way, self._drain_s_max):
                 log.warning(
@@ -195,14 +199,11 @@ class Membership:
         self._publish()
         consumer.incremental_unassign(list(parts))
 
-    def _change(self, assigned: frozenset[int], event: str, parts: Sequence[TopicPartition]) -> None:
+    def _change(self, assigned: frozenset[int]) -> None:
         with self._changed:
             self._assigned = assigned
             self._changed_at_s = time.monotonic()
             self._changed.notify_all()
-        if parts:
-            log.info(event, partitions=sorted(p.partition for p in parts), now=sorted(assigned))
-            self.stop_round()
 
     def _on_error(self, error: KafkaError) -> None:
         failure = error_of(error, self._address, f"being a member of group {self._address.group}")
@@ -218,3 +219,7 @@ class Membership:
                 self._failure = failure
                 self._changed.notify_all()
             self.stop_round()
+
+
+def _numbers(parts: Sequence[TopicPartition]) -> list[int]:
+    return sorted(p.partition for p in parts)

@@ -62,6 +62,8 @@ class ReaderLimits:
     inflight_bytes_max: int
     outage_s_max: float
     """How long all brokers may be away while running."""
+    message_bytes: int = 0
+    """What a message in flight counts beside its value."""
 
 
 class Progress:
@@ -104,7 +106,9 @@ class _Part:
     log_end: int = 0
     """When the reading began: what lies below has waited."""
     collected: int = 0
-    """All that was emitted below this offset has been collected, or its epoch has ended."""
+    """All that was emitted below this offset has been collected, or its epoch has passed every step."""
+    epoch_end: int = 0
+    """What was emitted below this offset was so in epochs that have ended for this partition."""
 
     def pass_refused(self, next_offset: int) -> set[int]:
         """The verdicts below this offset, which are passed now; they stand also where Kafka has deleted the message since."""
@@ -138,7 +142,6 @@ class Reader:
         self._vitals = vitals or Vitals()
         self._outage = OutageWatch(address, limits.outage_s_max, clock_s, self._vitals)
         self._log_end_at_s = clock_s()
-        self._epoch_ended = False
         self.is_drained = False  # the client had no more when it was asked last
         prefetch_kbytes = max(1024, limits.prefetch_bytes_max >> 10)
         self._consumer: Consumer = address.consumer(
@@ -163,6 +166,7 @@ class Reader:
     def take(self, partition: int) -> list[MessageBatch]:
         """The partition's batches, after a poll if none waits; may be empty."""
         part = self._parts[partition]
+        part.collected = max(part.collected, part.epoch_end)
         if not part.waiting:
             with self._vitals.spending("read"):
                 self._poll()
@@ -175,9 +179,9 @@ class Reader:
         part = self._parts[partition]
         return part.waiting[0].first if part.waiting else part.position
 
-    def epoch_ended(self) -> None:
-        """Bytewax lets the source go on only when all of the epoch before has passed every step."""
-        self._epoch_ended = True
+    def epoch_ended(self, partition: int) -> None:
+        """Bytewax asks for more of a partition only when its epoch before has passed every step; other partitions' may not have."""
+        self._parts[partition].epoch_end = self.position(partition)
 
     def remove(self, partition: int) -> None:
         """The partition's reading ends; the client closes with the last one."""
@@ -239,14 +243,10 @@ class Reader:
             self._run_bytes = 0
 
     def _is_full(self) -> bool:
-        if self._epoch_ended:
-            self._epoch_ended = False
-            for part in self._parts.values():
-                part.collected = part.position
         inflight = sum(
             part.position - max(part.collected, self._progress.next_of(p)) for p, part in self._parts.items()
         )
-        return inflight * self._bytes_per_message > self._limits.inflight_bytes_max
+        return inflight * (self._bytes_per_message + self._limits.message_bytes) > self._limits.inflight_bytes_max
 
     def _sort(self, messages: Sequence[Any]) -> None:
         """To the runs of their partitions; the client hands over a partition's messages one after another, many at a time."""

@@ -140,7 +140,7 @@ class KafkaPart(StatefulSourcePartition[MessageBatch, Position]):
         return self._awake_at
 
     def snapshot(self) -> Position:
-        self._reader.epoch_ended()
+        self._reader.epoch_ended(self._partition)
         return Position(self._bound_to, self._reader.position(self._partition))
 
     def close(self) -> None:

@@ -162,7 +162,7 @@ class TopicWatch:
                 "partitions_added",
                 topic=self._topic.name,
                 partitions=self._partitions,
-                hint="start again: new partitions are then read from their first message",
+                hint="start again: new partitions are then read from their first message (in group mode that comes by itself)",
             )
 
     def _ask(self) -> TopicDescription:

@@ -117,6 +117,12 @@ class Kafka(Group):
         "of the group has committed, or the first message at or after a time. Later starts go on where the table ends.",
         allowed="earliest, latest, group, or a time such as 2025-01-31T00:00:00Z (without zone: UTC)",
     )
+    group_mode: bool = setting(
+        "NEPTUNE_GROUP_MODE",
+        "false",
+        "Whether `neptune run` shares the topic with the other processes of the consumer group, each of which lands what it is assigned.",
+        allowed="true or false",
+    )
     group_instance_id: str = setting(
         "NEPTUNE_GROUP_INSTANCE_ID",
         "",
@@ -208,6 +214,25 @@ class Own(Group):
         "auto",
         "Form of the log; auto means console on a terminal, JSON lines elsewhere.",
         allowed="auto, json or console",
+    )
+    http_port: int = setting(
+        "NEPTUNE_HTTP_PORT",
+        "8080",
+        "Port of the status page `/`, `/livez`, `/readyz`, `/healthz`, `/status.json` and `/metrics`; 0 turns them off. Each process on one machine needs its own.",
+        least=0,
+        most=65_535,
+    )
+    http_host: Name = setting(
+        "NEPTUNE_HTTP_HOST",
+        "0.0.0.0",  # noqa: S104 - a container is reached from outside
+        "Address that the port is opened on; 0.0.0.0 means all of IPv4, `::` all of IPv6. Whoever reaches it may read: there is no login.",
+        allowed="an address of this machine",
+    )
+    http_samples: bool = setting(
+        "NEPTUNE_HTTP_SAMPLES",
+        "false",
+        "Whether the page shows the values of recently refused messages; otherwise only place, reason and size.",
+        allowed="true or false",
     )
     contract: ContractPath = setting(
         "NEPTUNE_CONTRACT",

@@ -21,7 +21,8 @@ G = TypeVar("G", bound=Group)
 
 _OWN_PREFIX = "NEPTUNE_"
 _SERVICE_LINK = re.compile(r"NEPTUNE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
-"""Names that Kubernetes puts into every pod beside a service called `neptune` or `neptune-…`; they are no settings."""
+"""Names that Kubernetes puts into every pod beside a service called `neptune` or `neptune-…`; they are no settings.
+One of a setting's own name (NEPTUNE_HTTP_PORT, beside `neptune-http`) holds an address, which the setting never does."""
 _FILE_BYTES_MAX = 2**20
 """A secret or a set of properties is small; a larger file is the wrong file."""
 _SHOWN_CHARACTERS_MAX = 100
@@ -65,6 +66,8 @@ def read_group(group: type[G], environ: Mapping[str, str], problems: list[str]) 
 
 def _text(doc: Doc, environ: Mapping[str, str], problems: list[str]) -> str | Properties | None:
     direct = environ.get(doc.name)
+    if direct is not None and "://" in direct and _SERVICE_LINK.fullmatch(doc.name):
+        direct = None
     file = environ.get(f"{doc.name}_FILE") if doc.secret else None
     if file is None:
         return direct

@@ -49,12 +49,11 @@ class Chunk:
         first = np.concatenate(([0], bounds[:-1]))
         return first, bounds - first
 
-    def not_utf8(self) -> Indices:
+    def not_utf8(self) -> list[int]:
         """The values that are not UTF-8."""
         if self.text.isascii() or self._is_utf8():
-            return np.empty(0, np.intp)
-        rows = np.unique(np.searchsorted(self.ends, np.flatnonzero(self.bytes >= 0x80), side="right"))
-        return rows[[not _is_utf8(self.values[row]) for row in rows.tolist()]]
+            return []
+        return [row for row, value in enumerate(self.values) if not value.isascii() and not _is_utf8(value)]
 
     def _is_utf8(self) -> bool:
         """By Arrow, which makes no string of it: memory for one of this size would have to be had and given back for each chunk."""
@@ -66,8 +65,8 @@ class Chunk:
         return True
 
 
-def chunks(values: Sequence[bytes], sizes: npt.NDArray[np.int64]) -> Iterator[tuple[slice, Chunk]]:
-    """`values` in chunks of about the same number, each with its place among them."""
+def chunks(values: Sequence[bytes], sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, Chunk]]:
+    """`values` in chunks of about the same number, each with the place of its first value."""
     totals = np.cumsum(sizes)
     parts = -(-len(values) // CHUNK_MESSAGES_MAX)
     share = -(-len(values) // parts) if parts else 0
@@ -76,7 +75,7 @@ def chunks(values: Sequence[bytes], sizes: npt.NDArray[np.int64]) -> Iterator[tu
         before = totals[start] - sizes[start]
         by_bytes = int(np.searchsorted(totals, before + CHUNK_BYTES_MAX, side="right"))
         stop = min(start + share, max(by_bytes, start + 1), len(values))
-        yield slice(start, stop), Chunk(values[start:stop], sizes[start:stop])
+        yield start, Chunk(values[start:stop], sizes[start:stop])
         start = stop
 
 

@@ -42,7 +42,8 @@ How the parts are established, each for all messages of a chunk at once:
     integer), and so does a negative zero (the integer `-0` is 0.0, the float `-0.0` is not). Between them Arrow and
     Pydantic both round to the nearest double.
  4. Instants: the content, with every digit made a zero, is one of the shapes in `_SHAPES`. Then Arrow's cast and
-    Pydantic agree on which are times, and on the value. What leaves the years 1 to 9999 in UTC goes to Pydantic.
+    Pydantic agree on which are times, and on the value. What leaves the years 1 to 9999 in UTC goes to Pydantic, and so
+    does an event time that lies too far ahead.
  5. Text cells: a message has as many control characters as the pieces, so its contents hold none. A content without a
     backslash is then its own value. One with a backslash is (a) where Pydantic's parser reads it between quotation
     marks, and has the value that it reads (`leaves`). Then the lengths.
@@ -71,6 +72,7 @@ from neptune_flow.validation.parsing import (
     array,
     instants,
     parse_numbers,
+    times_us,
 )
 from neptune_flow.validation.pieces import Contents, Mask, Pieces
 from neptune_flow.validation.rules import Instant, Number, Rule, Text
@@ -128,6 +130,7 @@ class Layout:
         integers = [p for p, cell in enumerate(cells) if isinstance(cell.rule, Number) and cell.rule.integer]
         self._numbers = floats + integers
         self._instants = [p for p, cell in enumerate(cells) if isinstance(cell.rule, Instant)]
+        (self._event_time,) = (p for p in self._instants if cells[p].rule == Instant(is_event_time=True))
         self._texts = [p for p, cell in enumerate(cells) if isinstance(cell.rule, Text)]
         self._bare = [p for p, cell in enumerate(cells) if cell.rule is None and not cell.is_text]
         self._unknown_texts = [p for p, cell in enumerate(cells) if cell.rule is None and cell.is_text]
@@ -141,8 +144,8 @@ class Layout:
         self._leads = np.array([one.lead for one in unknown], np.intp)[:, None]
         self._tails = np.array([one.tail for one in unknown], np.intp)[:, None]
 
-    def read(self, chunk: Chunk, rows: Indices) -> Read | None:
-        """Those of the chunk's `rows` that have this layout and obey the rules; None where there are none.
+    def read(self, chunk: Chunk, rows: Indices, latest_us: int) -> Read | None:
+        """Those of the chunk's `rows` that have this layout, obey the rules and happened by `latest_us`; None where there are none.
 
         All of `rows` have as many marks and control characters as the pieces, and none is known not to be UTF-8.
         """
@@ -152,6 +155,7 @@ class Layout:
         contents = Contents(chunk, begins, ends)
         good = self._are_meant(chunk, contents, len(rows))
         columns = self._read_numbers_and_instants(contents, good)
+        good &= times_us(columns[self._event_time]) <= latest_us
         if not good.all():
             rows, columns = rows[good], _only(columns, good)
             if not len(rows):
@@ -206,12 +210,11 @@ class Layout:
     def _read_texts(self, chunk: Chunk, contents: Contents, good: Mask) -> dict[int, pa.Array]:
         """Step 5, as `_read_numbers_and_instants`."""
         columns = {}
-        texts = Strings(contents.take(self._texts))
-        for number, place in enumerate(self._texts):
-            part = texts.part(number * len(good), (number + 1) * len(good))
-            columns[place] = part.array
+        for place in self._texts:
+            # Each by itself, since they stay: the allocator keeps a third more than it is asked for beside one large buffer.
+            columns[place] = contents.take([place])
             if chunk.has_backslash:
-                columns[place], are_meant = without_escapes(part)
+                columns[place], are_meant = without_escapes(Strings(columns[place]))
                 good &= are_meant
             rule = self._cells[place].rule
             if isinstance(rule, Text) and (rule.length_min > 1 or rule.length_max is not None):

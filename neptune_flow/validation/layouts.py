@@ -39,15 +39,11 @@ class Layouts:
         self._known: list[Layout] = []
         """The one used last stands last."""
 
-    def read(self, values: Sequence[bytes | None]) -> list[Part]:
-        """What the known layouts accept of these values. All else is for Pydantic."""
+    def read(self, values: Sequence[bytes | None], latest_us: int) -> list[Part]:
+        """What the known layouts accept of these values, with an event time of at most `latest_us`. All else is for Pydantic."""
         if not self._known or len(values) < MESSAGES_MIN:
             return []
-        fitting, sizes, positions = _short(values)
-        parts = []
-        for place, chunk in chunks(fitting, sizes):
-            parts += self._read_chunk(chunk, positions[place])
-        return parts
+        return [part for start, chunk in chunks(*_short(values)) for part in self._read_chunk(chunk, start, latest_us)]
 
     def learn(self, message: bytes) -> None:
         """Remembers the layout of a message that Pydantic has accepted, if it has one that is not known."""
@@ -56,19 +52,20 @@ class Layouts:
             return
         self._known = [*self._known[-(LAYOUTS_MAX - 1) :], layout]
 
-    def _read_chunk(self, chunk: Chunk, positions: Indices) -> list[Part]:
+    def _read_chunk(self, chunk: Chunk, start: int, latest_us: int) -> list[Part]:
+        """`start` is the position of the chunk's first message."""
         parts = []
-        is_open = np.ones(len(positions), np.bool_)
+        is_open = np.ones(len(chunk.values), np.bool_)
         is_open[chunk.not_utf8()] = False
         for layout in reversed(self._known):
             fits = chunk.mark_counts == layout.pieces.mark_count
             fits &= chunk.control_counts == layout.pieces.control_count
             rows = np.flatnonzero(is_open & fits)
-            found = layout.read(chunk, rows) if len(rows) else None
+            found = layout.read(chunk, rows, latest_us) if len(rows) else None
             if found is None or not len(found.rows):
                 continue
             is_open[found.rows] = False
-            parts.append(Part(positions[found.rows], found.columns, found.extra))
+            parts.append(Part(start + found.rows, found.columns, found.extra))
             self._touch(layout)
             if not is_open.any():
                 break
@@ -79,13 +76,12 @@ class Layouts:
             self._known = [*(known for known in self._known if known is not layout), layout]
 
 
-def _short(values: Sequence[bytes | None]) -> tuple[Sequence[bytes], npt.NDArray[np.int64], Indices]:
-    """The values that are not null and not too long, their sizes, and their positions."""
+def _short(values: Sequence[bytes | None]) -> tuple[Sequence[bytes], npt.NDArray[np.int64]]:
+    """The values and their sizes, with an empty one, which no layout has, in the place of each that is null or too long."""
     try:
         sizes = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
     except TypeError:
-        sizes = np.array([VALUE_BYTES_MAX + 1 if value is None else len(value) for value in values], np.int64)
-    if sizes.max(initial=0) <= VALUE_BYTES_MAX:
-        return values, sizes, np.arange(len(values))  # type: ignore[return-value]
-    positions = np.flatnonzero(sizes <= VALUE_BYTES_MAX)
-    return [values[at] for at in positions.tolist()], sizes[positions], positions  # type: ignore[misc]
+        return _short([value or b"" for value in values])
+    if sizes.max(initial=0) > VALUE_BYTES_MAX:
+        return _short([value if len(value) <= VALUE_BYTES_MAX else b"" for value in values])  # type: ignore[arg-type]
+    return values, sizes  # type: ignore[return-value]

@@ -55,6 +55,12 @@ class Strings:
         buffers = [None, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(data)]
         return Strings(pa.Array.from_buffers(pa.string(), stop - start, buffers))
 
+    def only(self, which: Mask) -> pa.Array:
+        """The texts of `which`, null in the place of others; nothing is copied."""
+        _, offsets, data = self.array.buffers()
+        is_valid = pa.py_buffer(np.packbits(which, bitorder="little"))
+        return pa.Array.from_buffers(pa.string(), len(which), [is_valid, offsets, data])
+
     def places(self, at: Indices) -> Indices:
         """Which texts these places of bytes belong to."""
         return np.searchsorted(self.offsets, at, side="right") - 1
@@ -79,10 +85,10 @@ def parse_numbers(texts: Strings, good: Mask, kind: pa.DataType) -> npt.NDArray[
 
     Clears `good` where a text is no number of this kind.
     """
-    values = _cast(texts.array, good, kind)
+    values = _cast(texts, good, kind)
     if values is None:
         good &= _have_one_part(texts, points_max=0 if kind == pa.int64() else 1)
-        values = _cast(texts.array, good, kind)
+        values = _cast(texts, good, kind)
     return _none_of(good) if values is None else values
 
 
@@ -91,7 +97,7 @@ def instants(texts: Strings) -> tuple[pa.Array, Mask]:
     good = _have_shapes(texts)
     times = _read_instants(texts, good)
     if times is None:
-        good[good] = _are_on_calendar(Strings(texts.array.filter(pa.array(good))))
+        good &= _are_on_calendar(texts)
         times = _read_instants(texts, good)
     if times is None:
         times = _none_of(good)
@@ -99,24 +105,25 @@ def instants(texts: Strings) -> tuple[pa.Array, Mask]:
     return array(INSTANT, times), good
 
 
+def times_us(instants: pa.Array) -> npt.NDArray[np.int64]:
+    """The instants, none of them null, as microseconds since the epoch; they are not copied."""
+    times: npt.NDArray[np.int64] = instants.to_numpy(zero_copy_only=True).view(np.int64)
+    return times
+
+
 def array(kind: pa.DataType, values: npt.NDArray[Any]) -> pa.Array:
     """A column of these values, which are not copied; none is null."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
-def _cast(texts: pa.Array, which: Mask, kind: pa.DataType) -> npt.NDArray[Any] | None:
+def _cast(texts: Strings, which: Mask, kind: pa.DataType) -> npt.NDArray[Any] | None:
     """What Arrow reads in the texts of `which`, zero in the place of others; None where it cannot read one of them."""
-    every = which.all()
     try:
-        values = pc.cast(texts if every else texts.filter(pa.array(which)), kind).to_numpy()
+        values = pc.cast(texts.array if which.all() else texts.only(which), kind)
     except pa.ArrowInvalid:
         return None
-    numbers: npt.NDArray[Any] = values if kind == pa.float64() else values.view(np.int64)
-    if every:
-        return numbers
-    padded = np.zeros(len(which), numbers.dtype)
-    padded[which] = numbers
-    return padded
+    numbers: npt.NDArray[Any] = pc.fill_null(values if kind == pa.float64() else values.view(pa.int64()), 0).to_numpy()
+    return numbers
 
 
 def _none_of(good: Mask) -> npt.NDArray[np.int64]:
@@ -144,7 +151,7 @@ def _read_instants(texts: Strings, good: Mask) -> npt.NDArray[np.int64] | None:
     times = None
     for which, kind in ((good & ~zoned, pa.timestamp("us")), (good & zoned, INSTANT)):
         if which.any():
-            read = _cast(texts.array, which, kind)
+            read = _cast(texts, which, kind)
             if read is None:
                 return None
             times = read if times is None else times + read
@@ -159,7 +166,7 @@ def _have_shapes(texts: Strings) -> Mask:
 
 
 def _are_on_calendar(texts: Strings) -> Mask:
-    """Which of these texts, all of a shape, name a day that there is, a time of day, and an offset of less than a day."""
+    """Which of these texts, where they are of a shape, name a day that there is, a time of day, and an offset of less than a day."""
     begins, ends = texts.offsets[:-1], texts.offsets[1:]
     century, year, month, day, hour, minute, second = _pairs(texts, begins + _CLOCK_PLACES)
     is_leap = np.where(year == 0, century, year) % 4 == 0

@@ -29,6 +29,8 @@ class Text:
 class Instant:
     """A string that tells a time; without an offset it means UTC."""
 
+    is_event_time: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -86,7 +88,7 @@ def _rule(schema: Mapping[str, Any]) -> Rule | None:
         case "datetime" if not keys - {"microseconds_precision"}:
             return Instant()
         case "json-or-python" if _is_event_time(schema["json_schema"]):
-            return Instant()
+            return Instant(is_event_time=True)
         case _:
             return None
 

@@ -7,7 +7,6 @@ from itertools import chain, compress
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from neptune_flow.contract import Contract
@@ -17,7 +16,7 @@ from neptune_flow.validation.chunk import Indices
 from neptune_flow.validation.extra import Extra
 from neptune_flow.validation.layouts import Layouts, Part
 from neptune_flow.validation.one_by_one import MISFIT, VALUE_BYTES_MAX, OneByOne, Reason
-from neptune_flow.validation.parsing import array
+from neptune_flow.validation.parsing import array, times_us
 from neptune_flow.validation.rejects import DAY_US, INSTANT_US_MAX, INSTANT_US_MIN, REJECTS_SCHEMA, rejects_of
 from neptune_flow.validation.rules import flat_rules
 
@@ -82,19 +81,19 @@ class Validator:
     def judge(self, batch: MessageBatch, now_us: int) -> Judged:
         """Each message of the batch as a row or a reject, each in offset order. `now_us` is microseconds since the epoch."""
         refused: dict[int, list[Reason]] = {}
-        parts = self._layouts.read(batch.values) if self._layouts else []
+        latest_us = now_us + self._future_skew_us
+        parts = self._layouts.read(batch.values, latest_us) if self._layouts else []
         rest = _others(len(batch.values), parts)
         if len(rest):
-            parts += self._judge_rest(batch, rest.tolist(), refused)
-        accepted = self._without_future(_together(parts), now_us + self._future_skew_us, refused) if parts else None
+            parts += self._judge_rest(batch, rest.tolist(), latest_us, refused)
         rejects = [(batch.messages[at], batch.values[at], refused[at]) for at in sorted(refused)]
-        rows = self._rows(batch, accepted) if accepted and len(accepted.positions) else self._no_rows
+        rows = self._rows(batch, _together(parts)) if parts else self._no_rows
         return Judged(
             partition=batch.partition,
             first=batch.first,
             next=batch.next,
             rows=rows,
-            event_times=_times_us(rows.column(self._event_time_at)),
+            event_times=times_us(rows.column(self._event_time_at)),
             rejects=rejects_of(
                 rejects, topic=self._topic, partition=batch.partition, contract=self._contract_text, now_us=now_us
             ),
@@ -105,7 +104,9 @@ class Validator:
             reading=batch.reading,
         )
 
-    def _judge_rest(self, batch: MessageBatch, rest: list[int], refused: dict[int, list[Reason]]) -> list[Part]:
+    def _judge_rest(
+        self, batch: MessageBatch, rest: list[int], latest_us: int, refused: dict[int, list[Reason]]
+    ) -> list[Part]:
         """One by one: fills `refused`, and returns what is accepted."""
         rows, positions = [], []
         for at in rest:
@@ -123,9 +124,13 @@ class Validator:
             columns = self._one_by_one.columns(rows)
         if not positions:
             return []
+        part = self._without_future(Part(np.array(positions, np.intp), columns, None), latest_us, refused)
+        positions = part.positions.tolist()
+        if not positions:
+            return []
         if self._layouts:
             self._layouts.learn(_bytes(batch.values[positions[batch.first % len(positions)]]))
-        return [Part(np.array(positions, np.intp), columns, self._extras(batch, positions))]
+        return [part._replace(extra=self._extras(batch, positions))]
 
     def _without_misfits(
         self, rows: list[tuple[Any, ...]], positions: list[int], refused: dict[int, list[Reason]]
@@ -143,18 +148,18 @@ class Validator:
         texts = [self._extra.of(_bytes(batch.values[at])) for at in positions]
         return pa.array(texts, pa.string()) if any(texts) else None
 
-    def _without_future(self, accepted: Part, limit_us: int, refused: dict[int, list[Reason]]) -> Part:
-        times = _times_us(accepted.columns[self._event_time_at])
-        if times.max(initial=limit_us) <= limit_us:
+    def _without_future(self, accepted: Part, latest_us: int, refused: dict[int, list[Reason]]) -> Part:
+        times = times_us(accepted.columns[self._event_time_at])
+        too_late = times > latest_us
+        if not too_late.any():
             return accepted
-        too_late = times > limit_us
         reason = Reason(self._names[self._event_time_at], KIND_FUTURE, "the event time lies too far ahead of now")
         refused |= {at: [reason] for at in accepted.positions[too_late].tolist()}
         return _pick(accepted, np.flatnonzero(~too_late))
 
     def _rows(self, batch: MessageBatch, accepted: Part) -> pa.RecordBatch:
         count = len(accepted.positions)
-        days = (_times_us(accepted.columns[self._event_time_at]) // DAY_US).astype(np.int32)
+        days = (times_us(accepted.columns[self._event_time_at]) // DAY_US).astype(np.int32)
         arrays = [*accepted.columns, array(pa.date32(), days)]
         if self._kafka_columns:
             arrays.append(self._kafka(batch, accepted.positions))
@@ -216,11 +221,6 @@ def _pick(part: Part, indices: Indices) -> Part:
     which = pa.array(indices)
     extra = None if part.extra is None else part.extra.take(which)
     return Part(part.positions[indices], [column.take(which) for column in part.columns], extra)
-
-
-def _times_us(instants: pa.Array) -> npt.NDArray[np.int64]:
-    times: npt.NDArray[np.int64] = instants.to_numpy(zero_copy_only=True).view(np.int64)
-    return times
 
 
 def _kafka_times(stamps: Iterable[tuple[int, int]], count: int) -> pa.Array:

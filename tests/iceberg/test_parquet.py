@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from neptune_flow.errors import Unavailable
-from neptune_flow.iceberg import Lake, LakeTable
+from neptune_flow.iceberg import Lake, LakeTable, parquet
 from neptune_flow.records import DataFile
 from tests.iceberg.worlds import DAY, SCHEMA, attempt, offsets, open_table, rows, stock
 
@@ -112,22 +112,45 @@ def test_a_dictionary_is_written_only_where_values_repeat(table: LakeTable) -> N
     assert not column(file, "_kafka.offset").has_dictionary_page
 
 
-ENCODE_LARGE_VALUES = """
-import random
+@pytest.mark.parametrize("batch", [1, 4, 7, 5000])
+def test_a_sample_is_every_nth_value_wherever_batches_end(batch: int) -> None:
+    values = [n or None for n in range(20_000)]
+    column = pa.chunked_array([values[at : at + batch] for at in range(0, len(values), batch)], pa.int64())
+    step = -(-len(values) // parquet.SAMPLE_VALUES)
+    assert parquet._sample(column).to_pylist() == values[step::step]
+
+
+ENCODE_ALONE = """
+import resource, sys
 from types import SimpleNamespace
+import numpy as np
 import pyarrow as pa
 from neptune_flow.iceberg import parquet
-schema = pa.schema([("id", pa.string())])
-rows = pa.table({"id": [random.Random(n).randbytes(1 << 19).hex() for n in range(64)]}, schema)
-parquet.encode(rows, SimpleNamespace(arrow=schema), {})
-print(pa.default_memory_pool().max_memory() / rows.nbytes)
+
+def texts(count, size):
+    digits = np.random.default_rng(count).integers(48, 58, count * size, np.uint8)
+    offsets = np.arange(0, (count + 1) * size, size, np.int32)
+    return pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(digits)])
+
+def peak_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+size = int(sys.argv[1])
+rows = pa.table({"id": pa.chunked_array([texts((1 << 20) // size, size) for _ in range(64)])})
+binding = SimpleNamespace(arrow=rows.schema)
+parquet.encode(rows.slice(0, 1), binding, {})
+before = peak_mib()
+content, _ = parquet.encode(rows, binding, {})
+print(peak_mib() - before - content.size / 2**20)
 """
 
 
-def test_a_file_of_large_values_is_never_in_memory_as_one_page() -> None:
-    """In a process of its own, whose peak is the encoder's: the rows, and about as much again of pages and the file."""
-    done = subprocess.run([sys.executable, "-c", ENCODE_LARGE_VALUES], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 3
+@pytest.mark.parametrize("value_bytes", [200, 1 << 19])
+def test_a_file_takes_little_more_than_its_own_size_beside_its_rows_while_it_is_made(value_bytes: int) -> None:
+    """64 MiB of rows in a process of its own, whose peak is the encoder's. Some pages, and no copy of the file or of a whole column."""
+    command = [sys.executable, "-c", ENCODE_ALONE, str(value_bytes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 24
 
 
 def test_plain_encodings_are_written_unless_the_table_asks_for_compact_ones(lake: Lake) -> None:

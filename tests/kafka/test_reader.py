@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,9 +35,9 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def _produce(producer: Producer, count: int) -> None:
+def _produce(producer: Producer, count: int, partition: int = 0) -> None:
     for number in range(count):
-        producer.produce("sessions", f"{number}".encode(), partition=0)
+        producer.produce("sessions", f"{number}".encode(), partition=partition)
     producer.flush()
 
 
@@ -63,6 +64,34 @@ def test_brokers_that_stay_away_end_the_reading_whether_the_client_says_so_or_no
         _until(lambda: _take(reader, taken) > 10)
     assert time.monotonic() - began_s > LIMITS.outage_s_max
     reader.remove(0)
+
+
+def test_the_end_of_one_partitions_epoch_makes_no_room_while_anothers_messages_are_under_way() -> None:
+    with InProcessBroker() as broker:
+        broker.make_topic("sessions")
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
+        reader = Reader(KafkaAddress(broker.bootstrap_servers, "sessions", "neptune", {}), LIMITS, Progress())
+        taken = 0
+
+        def take() -> int:
+            nonlocal taken
+            taken += sum(len(batch.values) for partition in (0, 1) for batch in reader.take(partition))
+            return taken
+
+        for partition in (0, 1):
+            _produce(producer, 10, partition)
+            reader.add(ReadFrom(partition, 0))
+        _until(lambda: take() == 20)
+        reader._limits = replace(LIMITS, inflight_bytes_max=1)
+        _produce(producer, 10, 0)
+        reader.epoch_ended(0)
+        end_s = time.monotonic() + 1
+        while time.monotonic() < end_s:
+            assert take() == 20
+        reader.epoch_ended(1)
+        _until(lambda: take() == 30)
+        for partition in (0, 1):
+            reader.remove(partition)
 
 
 def test_a_topic_without_traffic_is_no_outage() -> None:

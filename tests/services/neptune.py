@@ -44,7 +44,7 @@ class Neptune:
     """One process of Neptune, started at once; its log is the file `log`.
 
     Args:
-        settings: the environment's settings. None of the test process's own are inherited.
+        settings: the environment's settings. None of the test process's own are inherited; no port is opened without NEPTUNE_HTTP_PORT.
         log: where stdout and stderr go.
         command: arguments of the Python interpreter.
     """
@@ -58,7 +58,7 @@ class Neptune:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), sys.executable, *command],
                 cwd=ROOT,
-                env={**inherited(), **settings},
+                env={**inherited(), "NEPTUNE_HTTP_PORT": "0", **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -214,7 +214,7 @@ def _polls(limit_s: float) -> Iterator[None]:
 def inherited() -> dict[str, str]:
     """This process's environment without any setting of Neptune, Bytewax or a storage's client."""
     settings = {doc.name for doc in all_docs()}
-    foreign = ("NEPTUNE_", "BYTEWAX_", "AWS_", "RUST_")
+    foreign = ("NEPTUNE_", "BYTEWAX_", "AWS_", "RUST_", "OTEL_")
     return {
         name: value
         for name, value in os.environ.items()

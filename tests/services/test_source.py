@@ -23,6 +23,11 @@ from tests.services.traffic import Note, live_fleet, past_fleet
 EARLIER_MS = int(datetime(2025, 3, 1, tzinfo=UTC).timestamp() * 1000)
 LATER_MS = int(datetime(2025, 3, 2, tzinfo=UTC).timestamp() * 1000)
 
+RUN_MESSAGES = 5_000
+FETCHES_MIN = 10
+FETCH_BYTES = 256 << 10
+"""Of one partition, as `kafka/client.py` asks for it."""
+
 
 def notes(seed: int, count: int, *, bad_share: float = 0.05, timestamp_ms: int = 0) -> list[Note]:
     """Messages of the simulator, all with one Kafka timestamp."""
@@ -55,6 +60,31 @@ def test_messages_of_aborted_transactions_are_not_delivered_and_counted_as_left_
     left_out = sum(entry["left_out"] for entry in stage.ledger().values())
     # Each transaction ends with a marker in each of the two partitions.
     assert left_out == len(aborted) + 7 * 2 == neptune.total("left_out")
+
+
+def test_a_long_run_of_offsets_without_a_message_is_not_taken_for_the_end_of_the_log(stage: Stage) -> None:
+    """Several fetches in a row hold nothing to hand over: before, between and after what was committed."""
+    stage.create_topic(1)
+    traffic = stage.traffic(**{"transactional.id": stage.topic, "compression.type": "none"})
+    producer = traffic.producer
+    producer.init_transactions()
+    kept = []
+    for number in range(3):
+        producer.begin_transaction()
+        traffic.send(Note(b"x" * 1000) for _ in range(RUN_MESSAGES))
+        producer.abort_transaction()
+        if number < 2:
+            producer.begin_transaction()
+            kept += traffic.send(notes(number, 50))
+            producer.commit_transaction()
+
+    neptune = stage.start()
+    stage.wait_caught_up(neptune)
+    assert neptune.terminate() == 0, neptune.tail()
+    stage.assert_exact(kept)
+    markers = 5
+    assert stage.ledger()[0]["left_out"] == 3 * RUN_MESSAGES + markers
+    assert RUN_MESSAGES * 1000 > FETCHES_MIN * FETCH_BYTES
 
 
 def test_a_compacted_topic_lands_as_kafka_still_has_it_and_tombstones_go_to_quarantine(stage: Stage) -> None:

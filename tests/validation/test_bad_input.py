@@ -26,7 +26,7 @@ Reasons = list[tuple[str | None, str]] | None
 Judge = Callable[[bytes | None], Reasons]
 
 NOW_US = 1_714_600_000_000_000
-LARGE = 20_000_000
+LARGE = 4_000_000
 
 
 @pytest.fixture(params=["alone", "among others"])
@@ -205,7 +205,7 @@ def test_a_value_of_many_megabytes_costs_seconds_and_a_few_times_its_size(
 ) -> None:
     before, start = peak_bytes(), time.process_time()
     assert judge(value) == reasons
-    assert time.process_time() - start < 30
+    assert time.process_time() - start < 10
     assert peak_bytes() - before < 40 * len(value)
 
 

@@ -18,7 +18,8 @@ from neptune_flow.contract import Contract, DeliveryData, EventTime
 from neptune_flow.contract.loading import contract_of
 from neptune_flow.validation import Validator
 from neptune_flow.validation.extra import Extra
-from neptune_flow.validation.layouts import MESSAGES_MIN, Layouts
+from neptune_flow.validation.layouts import MESSAGES_MIN, VALUE_BYTES_MAX, Layouts
+from neptune_flow.validation.rejects import INSTANT_US_MAX
 from neptune_flow.validation.rules import flat_rules
 from tests.messages import batch_of
 from tests.validation.mutations import BARE, NUMBERS, TEXTS, TIMES, Mutations
@@ -90,7 +91,7 @@ def taught(contract: Contract, messages: Sequence[bytes]) -> Layouts:
 def yeses(contract: Contract, layouts: Layouts, values: Sequence[bytes]) -> dict[int, tuple[Any, ...]]:
     """Position and values of what the fast way accepts, the last one `_extra`."""
     found = {}
-    for part in layouts.read(values):
+    for part in layouts.read(values, INSTANT_US_MAX):
         extra = pa.nulls(len(part.positions), pa.string()) if part.extra is None else part.extra
         columns = [column.to_pylist() for column in (*part.columns, extra)]
         for position, row in zip(part.positions.tolist(), zip(*columns, strict=True), strict=True):
@@ -103,10 +104,10 @@ def hold(contract: Contract, layouts: Layouts, values: Sequence[bytes]) -> int:
     """Holds the fast way to Pydantic's word on each of these values; returns how many it accepts."""
     accepted = yeses(contract, layouts, values)
     extra = Extra(contract.model)
-    for position, row in accepted.items():
-        says = pydantic_says(contract, values[position])
-        assert says[:-1] == row[:-1], f"{values[position]!r}: fast {row}, Pydantic {says}"
-        assert extra.of(values[position]) == row[-1], f"{values[position]!r}: fast {row}"
+    for value, row in {(values[position], row) for position, row in accepted.items()}:
+        says = pydantic_says(contract, value)
+        assert says[:-1] == row[:-1], f"{value!r}: fast {row}, Pydantic {says}"
+        assert extra.of(value) == row[-1], f"{value!r}: fast {row}"
     return len(accepted)
 
 
@@ -178,6 +179,23 @@ def test_the_fast_way_reads_an_escape(meant: str, written: bytes) -> None:
     accepted = yeses(DELIVERY, taught(DELIVERY, LAYOUTS), values)
     assert len(accepted) == len(values)
     assert (accepted[0][4], accepted[1][0]) == (meant, meant)
+
+
+def test_the_fast_way_leaves_what_happens_after_the_latest_time_to_pydantic() -> None:
+    moment_us = 1_714_564_800_123_456
+    values = [PLAIN, PLAIN.replace(b".123456", b".123457")] * MESSAGES_MIN
+    layouts = taught(DELIVERY, LAYOUTS)
+    parts = [layouts.read(values, latest_us) for latest_us in (moment_us - 1, moment_us, moment_us + 1)]
+    assert [sum(len(part.positions) for part in found) for found in parts] == [0, MESSAGES_MIN, 2 * MESSAGES_MIN]
+
+
+def test_nulls_and_values_too_long_for_the_fast_way_cost_their_neighbours_nothing() -> None:
+    too_long = PLAIN.replace(b"en_route", b"x" * VALUE_BYTES_MAX)
+    for odd in ([None], [too_long], [None, too_long, b""]):
+        values = [*odd, PLAIN, *odd, COMPACT, *odd] * MESSAGES_MIN
+        parts = taught(DELIVERY, LAYOUTS).read(values, INSTANT_US_MAX)
+        positions = sorted(position for part in parts for position in part.positions.tolist())
+        assert positions == [at for at, value in enumerate(values) if value in (PLAIN, COMPACT)]
 
 
 HOLES = {
@@ -283,7 +301,7 @@ ANY_TEXT = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(NUMBER, TIME, ANY_TEXT), min_size=1, max_size=40))
 def test_any_content_in_any_cell_is_read_as_pydantic_reads_it(contents: list[tuple[str, str, str]]) -> None:
     base = PLAIN.decode()

@@ -141,6 +141,14 @@ def test_one_text_that_cannot_be_read_costs_no_other() -> None:
     assert np.flatnonzero(~good).tolist() == [0, 333, 999]
 
 
+def test_texts_that_are_not_to_be_read_are_not_looked_at() -> None:
+    texts = Strings(pa.array(["x", "1.5", "", "1.2.3", "2"]))
+    which = np.array([False, True, False, False, True])
+    assert texts.only(which).to_pylist() == [None, "1.5", None, None, "2"]
+    assert parse_numbers(texts, which, pa.float64()).tolist() == [0, 1.5, 0, 0, 2]
+    assert parse_numbers(texts, np.zeros(5, np.bool_), pa.int64()).tolist() == [0] * 5
+
+
 def test_where_arrow_reads_less_than_was_thought_no_text_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
     for look in ("_are_on_calendar", "_have_one_part"):
         monkeypatch.setattr(parsing, look, lambda texts, *_, **__: np.ones(len(texts.array), np.bool_))

@@ -35,7 +35,7 @@ def test_the_delivery_contract_has_flat_rules() -> None:
         Number(False, -90, 90),
         Number(False, -180, 180),
     )
-    kinds = [text] * 5 + [Instant()] + [latitude, longitude] * 3
+    kinds = [text] * 5 + [Instant(is_event_time=True)] + [latitude, longitude] * 3
     assert flat_rules(contract_of(DeliveryData)) == {
         name: (name, kind) for name, kind in zip(EVENT, kinds, strict=True)
     }

@@ -13,10 +13,11 @@ import signal
 import sys
 import time
 
+from tests.services.servers import prometheus
 from tests.services.servers.fetch import cache_directory
 from tests.services.servers.platform import Platform, prepare
 from tests.services.servers.process import ServerError
-from tests.services.servers.storage import chosen_kind
+from tests.services.servers.storage import chosen_kind, in_ci
 
 
 def main() -> int:
@@ -34,8 +35,14 @@ def main() -> int:
 
 def _prepare() -> None:
     began = time.monotonic()
-    print(f"fetching Kafka, the REST catalog and {chosen_kind()} into {cache_directory()}", file=sys.stderr)
+    print(f"fetching Kafka, the REST catalog, {chosen_kind()} and Prometheus into {cache_directory()}", file=sys.stderr)
     prepare()
+    try:
+        prometheus.prepare()
+    except ServerError as error:
+        if in_ci():
+            raise
+        print(f"tests with Prometheus will be skipped: {error}", file=sys.stderr)
     print(f"ready after {time.monotonic() - began:.1f} s", file=sys.stderr)
 
 

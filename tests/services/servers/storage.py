@@ -14,6 +14,11 @@ from tests.services.servers.seaweedfs import SeaweedFS
 _KINDS: dict[str, type[ObjectStorage]] = {"minio": MinIO, "seaweedfs": SeaweedFS}
 
 
+def in_ci() -> bool:
+    """Whether this runs in CI, where no server may be missing."""
+    return os.environ.get("CI", "").lower() in ("true", "1")
+
+
 def chosen_kind() -> str:
     """`minio` or `seaweedfs`.
 
@@ -26,8 +31,7 @@ def chosen_kind() -> str:
     asked = os.environ.get("NEPTUNE_TEST_STORAGE", "")
     if asked and asked not in _KINDS:
         raise ServerError(f"NEPTUNE_TEST_STORAGE={asked}: allowed are {', '.join(_KINDS)}")
-    in_ci = os.environ.get("CI", "").lower() in ("true", "1")
-    return asked or ("minio" if in_ci or minio.is_available() else "seaweedfs")
+    return asked or ("minio" if in_ci() or minio.is_available() else "seaweedfs")
 
 
 def prepare() -> None:

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from neptune_flow import telemetry
 from neptune_flow.settings.values import MASK
-from neptune_flow.telemetry import configure_logging, get_logger, register_secret
+from neptune_flow.telemetry import configure_logging, get_logger, logs, register_secret
 
 PLANTED = 'p"l\\an té/d+%'
 
@@ -22,7 +21,7 @@ PLANTED = 'p"l\\an té/d+%'
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
     yield
-    telemetry._secrets.clear()
+    logs._secrets.clear()
     configure_logging("WARNING", "json")
 
 

@@ -1,4 +1,4 @@
-"""What Neptune says about itself: structured logs on stderr, one line per event. Decides nothing; no other module formats a line.
+"""Structured logs on stderr, one line per event. No other module formats a line.
 
     log = get_logger("neptune.sink")
     log.info("committed", rows=120_000, files=3, duration_ms=41)
@@ -24,7 +24,7 @@ from structlog.typing import EventDict, Processor
 
 from neptune_flow.settings.values import MASK, looks_secret
 
-__all__ = ["configure_logging", "get_logger", "register_secret"]
+__all__ = ["configure_logging", "get_logger", "mask", "register_secret"]
 
 _SECRET_CHARACTERS_MIN = 4
 """A shorter text is found in every line by chance; masking it would hide the log and not the secret."""
@@ -130,7 +130,7 @@ def _order(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _mask_secrets(_: Any, __: str, event: EventDict) -> MutableMapping[str, Any]:
-    return {_mask_text(key): MASK if looks_secret(key) else _masked(value, 0) for key, value in event.items()}
+    return {mask(key): MASK if looks_secret(key) else _masked(value, 0) for key, value in event.items()}
 
 
 def _masked(value: object, depth: int) -> object:
@@ -138,13 +138,14 @@ def _masked(value: object, depth: int) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth < _DEPTH_MAX and isinstance(value, Mapping):
-        return {_mask_text(str(k)): MASK if looks_secret(str(k)) else _masked(v, depth + 1) for k, v in value.items()}
+        return {mask(str(k)): MASK if looks_secret(str(k)) else _masked(v, depth + 1) for k, v in value.items()}
     if depth < _DEPTH_MAX and isinstance(value, list | tuple | set | frozenset):
         return [_masked(item, depth + 1) for item in value]
-    return _mask_text(value if isinstance(value, str) else str(value))
+    return mask(value if isinstance(value, str) else str(value))
 
 
-def _mask_text(text: str) -> str:
+def mask(text: str) -> str:
+    """The text without any registered secret."""
     for secret in tuple(_secrets):
         text = text.replace(secret, MASK)
     return text
