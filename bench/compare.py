@@ -36,6 +36,7 @@ class Setup:
     settings: Mapping[str, str] = field(default_factory=dict)
     workers: int = 1
     processes: int = 1
+    in_group: bool = False
     telemetry: bool = False
     """Metrics scraped and pushed, traces, health and page; the others have none of them."""
 
@@ -46,6 +47,8 @@ NEPTUNE = {
     "telemetry": Setup(telemetry=True),
     "two-workers": Setup(workers=2),
     "two-processes": Setup(processes=2),
+    "one-member": Setup(in_group=True),
+    "two-members": Setup(processes=2, in_group=True),
 }
 CONTENDERS = ("bare", *NEPTUNE, "naive")
 USUAL = ("bare", "neptune", "no-system-columns", "naive")
@@ -112,11 +115,20 @@ def _round(
         table = f"{workload.name}_{contender}_{number}".replace("-", "_")
         if contender in NEPTUNE:
             setup = NEPTUNE[contender]
-            ways = {"workers": setup.workers, "processes": setup.processes}
             listens: AbstractContextManager[dict[str, str]] = listening() if setup.telemetry else nullcontext({})
             with listens as more:
                 settings = {**setup.settings, **more, **asked}
-                cost = run_neptune(servers, workload, table, options.messages, settings, scratch, **ways)
+                cost = run_neptune(
+                    servers,
+                    workload,
+                    table,
+                    options.messages,
+                    settings,
+                    scratch,
+                    workers=setup.workers,
+                    processes=setup.processes,
+                    in_group=setup.in_group,
+                )
         elif contender == "bare" and workload.bare_can_read:
             cost = run_loop(servers, "bare", workload, table, options.messages)
         elif contender == "naive" and workload.name == "clean":

@@ -26,6 +26,7 @@ from tests.services.neptune import RUNNER, Neptune
 from tests.services.servers import Platform, free_port
 
 SAMPLE_INTERVAL_S = 0.1
+MEMBER = ("-m", "neptune_flow", "run", "--group")
 END_S_MAX = 60.0
 """How long a process may drain."""
 
@@ -114,11 +115,17 @@ def run_neptune(
     *,
     workers: int = 1,
     processes: int = 1,
+    in_group: bool = False,
 ) -> Cost:
-    """One run of Neptune, until its ledger has reached the end of the topic."""
+    """One run of Neptune, until its ledger has reached the end of the topic.
+
+    Args:
+        processes: several are a Bytewax cluster, or, `in_group`, members of a consumer group.
+    """
     whole = {
         **servers.settings(),
         "KAFKA_TOPIC": workload.name,
+        "KAFKA_CONSUMER_GROUP": table,
         "ICEBERG_TABLE": table,
         "NEPTUNE_LOG_FORMAT": "json",
         # The last window closes by this, after the topic's end is reached; waiting for it is not throughput.
@@ -131,8 +138,8 @@ def run_neptune(
     with ExitStack() as stack:
         started = []
         for number in range(processes):
-            of_cluster = ["-i", str(number), "-a", addresses] if processes > 1 else []
-            command = [*RUNNER, "-w", str(workers), *of_cluster]
+            of_cluster = ["-i", str(number), "-a", addresses] if processes > 1 and not in_group else []
+            command = [*(MEMBER if in_group else RUNNER), "-w", str(workers), *of_cluster]
             neptune = Neptune(whole, scratch / f"{table}-{number}.log", command)
             started.append(neptune)
         for neptune in started:
