@@ -67,9 +67,12 @@ def run_rounds(
     threading.Thread(target=_stop_with, args=[lifecycle.stopping, membership], name="stop", daemon=True).start()
     try:
         # More processes than partitions: those without one are well, and wait.
-        lifecycle.vitals.phase = Phase.RUNNING
+        lifecycle.vitals.enter(Phase.RUNNING)
         while (begun := membership.begin_round(lifecycle.stopping)) is not None:
             _round(Round(*begun, membership.publish), lifecycle, land)
+            if not lifecycle.stopping.is_set():
+                lifecycle.vitals.forget()
+                lifecycle.vitals.enter(Phase.RUNNING)
             membership.end_round()
     finally:
         membership.end_round()

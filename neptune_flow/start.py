@@ -143,7 +143,7 @@ class Start:
         with self._lock:
             if self._landing is None:
                 self._landing = self._open()
-                self._vitals.phase = Phase.RUNNING
+                self._vitals.enter(Phase.RUNNING)
             return self._landing
 
     def _open(self) -> Landing:

@@ -211,8 +211,18 @@ class Vitals:
     # The flow's side
 
     def begin_anew(self) -> None:
-        """A flow begins in this process, perhaps over other partitions; what one before it held is gone. Sums go on."""
-        self.phase, self.gathered_since_s = Phase.STARTING, None
+        """A flow begins in this process, perhaps over other partitions."""
+        self.enter(Phase.STARTING)
+        self.forget()
+
+    def enter(self, phase: Phase) -> None:
+        """The flow has come so far; one that drains does not go back."""
+        if self.phase not in (Phase.DRAINING, Phase.STOPPED):
+            self.phase = phase
+
+    def forget(self) -> None:
+        """A flow has ended, and what it held is gone: others may have its partitions. Sums go on."""
+        self.gathered_since_s = None
         self.partitions.clear()
         self.outages.clear()
 

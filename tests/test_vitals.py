@@ -13,7 +13,7 @@ from neptune_flow.ledger import Entry
 from neptune_flow.records import Judged
 from neptune_flow.simulator import Fleet
 from neptune_flow.validation import Validator
-from neptune_flow.vitals import KINDS_MAX, OTHER_KIND, SAMPLE_BYTES_MAX, CommitFacts, Held, Vitals
+from neptune_flow.vitals import KINDS_MAX, OTHER_KIND, SAMPLE_BYTES_MAX, CommitFacts, Held, Phase, Vitals
 from tests.messages import batch_of
 
 VALIDATOR = Validator(
@@ -134,3 +134,15 @@ def test_limits_are_asked_when_somebody_looks() -> None:
     vitals.held["spool_bytes"] = lambda: Held(held[0], 10)
     held[0] = 4
     assert vitals.held["spool_bytes"]() == (4, 10)
+
+
+def test_a_process_whose_flow_has_ended_holds_nothing_and_one_that_drains_does_not_begin() -> None:
+    vitals = Vitals()
+    vitals.rows, vitals.partition(0).waiting_since_s, vitals.gathered_since_s = 5, 30.0, 20.0
+    vitals.waits_for("catalog", "away")
+    vitals.forget()
+    assert (vitals.rows, vitals.waiting_since_s, vitals.partitions, vitals.outages) == (5, None, {}, {})
+    vitals.phase = Phase.DRAINING
+    vitals.begin_anew()
+    vitals.enter(Phase.RUNNING)
+    assert vitals.phase is Phase.DRAINING

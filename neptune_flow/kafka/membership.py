@@ -39,6 +39,11 @@ METADATA_INTERVAL_MS = 10_000
 _REPLACED = frozenset({KafkaError._FENCED, KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
 """How a static member is told that another process has its name; nothing else is fatal to a member."""
 
+_REFUSED = frozenset(
+    {KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.INVALID_SESSION_TIMEOUT, KafkaError.INVALID_GROUP_ID}
+)
+"""A group that does not take this process; it asks again and again."""
+
 
 class Membership:
     """One member of KAFKA_CONSUMER_GROUP."""
@@ -69,6 +74,7 @@ class Membership:
         self._round: threading.Event | None = None
         self._failure: NeptuneError | None = None
         self._leaving = threading.Event()
+        self._told: set[int] = set()
         self._to_publish: dict[int, int] = {}
         self._is_failing_to_publish = False
         self._consumer: Consumer = address.consumer(
@@ -219,6 +225,14 @@ class Membership:
                 self._failure = failure
                 self._changed.notify_all()
             self.stop_round()
+        elif error.code() in _REFUSED and error.code() not in self._told:
+            self._told.add(error.code())
+            log.warning(
+                "member_refused",
+                group=self._address.group,
+                error=error.str(),
+                hint="end other kinds of consumers of this group, or name another (KAFKA_CONSUMER_GROUP); nothing lands until the group takes this process",
+            )
 
 
 def _numbers(parts: Sequence[TopicPartition]) -> list[int]:
