@@ -29,6 +29,7 @@ from typing import IO, ClassVar, Self
 HOST = "127.0.0.1"
 _GUARD = Path(__file__).with_name("guard.py")
 _POLL_S = 0.05
+_FREEZE_POLLS = 400
 _LOG_TAIL_LINES = 40
 # Below the range from which Linux, macOS and Windows take the ports of outgoing connections: a server that is down for
 # a moment finds its port free again.
@@ -235,6 +236,12 @@ class Server(ABC):
     def pause(self) -> None:
         """Freeze the process with SIGSTOP: connections stay open and nothing is answered. Raises as `pid` does."""
         os.kill(self.pid, signal.SIGSTOP)
+        # One thread takes the signal and stops the others; on a busy machine those go on answering for a while.
+        for _ in range(_FREEZE_POLLS):
+            if not _is_running(self.pid):
+                return
+            time.sleep(_POLL_S)
+        raise ServerError(f"process {self.pid} does not stand still")
 
     def resume(self) -> None:
         """Let a frozen process go on. One that has ended is left alone."""
@@ -291,3 +298,12 @@ class Server(ABC):
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
         raise ServerError(f"{self.name}: no {field} in its process status")
+
+
+def _is_running(pid: int) -> bool:
+    """Whether any thread of the process is not stopped; where the system does not tell, none is."""
+    states = []
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            states.append(task.read_text().rpartition(")")[2].split()[0])
+    return any(state not in "TtZX" for state in states)
