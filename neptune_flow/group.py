@@ -75,7 +75,6 @@ def run_rounds(
                 lifecycle.vitals.enter(Phase.RUNNING)
             membership.end_round()
     finally:
-        membership.end_round()
         membership.leave()
 
 

@@ -67,7 +67,6 @@ def run_group(workers: int = 1, epoch_s: int = 1) -> None:
         cli_main(dataflow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s))  # type: ignore[no-untyped-call]
 
     run_rounds(settings, lifecycle, land, is_alive=lambda: health is None or health.verdict().live)
-    signals.flush()
 
 
 class _Around(NamedTuple):

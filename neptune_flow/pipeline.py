@@ -107,14 +107,7 @@ def build(
         ContractError: the contract cannot be loaded or cannot become a table.
     """
     contract = load_contract(settings.contract)
-    validator = Validator(
-        contract,
-        topic=settings.kafka.topic,
-        kafka_columns=settings.kafka_columns,
-        extra_column=settings.extra_column,
-        future_skew_s=settings.future_skew_s,
-        value_bytes_max=settings.value_bytes_max,
-    )
+    validator = Validator.of(settings, contract)
     address = KafkaAddress.of(settings.kafka)
     vitals = lifecycle.vitals
     start = Start(settings, contract, validator, address, lifecycle, vitals, this.partitions if this else None)

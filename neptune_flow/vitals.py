@@ -7,18 +7,20 @@ Writing costs a few additions per message batch; nothing is done per message. A 
 or commits it; a lock guards the sums, to which all workers add. Who reads takes no lock, and may be a batch behind. In a cluster a process knows of
 the partitions that it reads or collects, and only the process that commits knows of commits.
 
-Nothing here decides, and no step of the flow reads it. Times are seconds since 1970-01-01 (wall clock); event times and watermarks are microseconds.
+Nothing here decides, and no step of the flow reads it; but a member of a group gives its partitions up where `health` finds by it that the flow is stuck. Times are seconds since 1970-01-01 (wall clock); event times and watermarks are microseconds.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -328,6 +330,13 @@ class Vitals:
         if self.gathered_since_s is not None:
             since.append(self.gathered_since_s)
         return min(since, default=None)
+
+
+def memory_bytes() -> int | None:
+    """Memory that this process holds now; None where the system does not say it (it is Linux's to say)."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return None
 
 
 _SUMMED = (

@@ -13,7 +13,6 @@ import click
 
 from neptune_flow.cli.common import HELP
 
-EPOCH_S = 1
 _OF_A_CLUSTER = ("process_id", "addresses", "recovery_directory")
 _OF_A_CLUSTERS_ENVIRONMENT = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWAX_RECOVERY_DIRECTORY")
 
@@ -34,7 +33,12 @@ _OF_A_CLUSTERS_ENVIRONMENT = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWA
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of a recovery store, made where it is missing: open windows are restored instead of being read again.",
 )
-@click.option("-s", "--snapshot-interval", type=click.IntRange(0), help="Seconds between commits at most. Default: 1.")
+@click.option(
+    "-s",
+    "--snapshot-interval",
+    type=click.IntRange(0),
+    help="Seconds between commits at most. Default: 1.",
+)
 @click.option(
     "-b", "--backup-interval", type=click.IntRange(0), help="Seconds for which old recovery data is kept. Default: 0."
 )
@@ -50,7 +54,7 @@ def command(*, in_group: bool, **options: object) -> None:
 
     The same flow as `python dataflow.py` and `python -m bytewax.run dataflow:flow -s 1`. No option is needed: Neptune resumes from the table.
     On SIGTERM or SIGINT it takes no more, commits what is there and ends, within NEPTUNE_DRAIN_S_MAX. Each option can come from the environment
-    variable of Bytewax's, such as BYTEWAX_WORKERS_PER_PROCESS.
+    variable of Bytewax's, such as BYTEWAX_WORKERS_PER_PROCESS; in group mode only the workers can.
 
     With --group it joins the consumer group, lands the Kafka partitions that it is assigned, and hands them over when processes come and go:
     start as many as you like. Without, it lands the whole topic, alone or as a member of a Bytewax cluster (-i, -a).
@@ -96,7 +100,5 @@ def _run_group(options: Mapping[str, Any]) -> None:
         )
     from neptune_flow.launch import run_group
 
-    run_group(
-        options["workers_per_process"] or 1,
-        EPOCH_S if options["snapshot_interval"] is None else options["snapshot_interval"],
-    )
+    chosen = {"workers": options["workers_per_process"], "epoch_s": options["snapshot_interval"]}
+    run_group(**{name: value for name, value in chosen.items() if value is not None})

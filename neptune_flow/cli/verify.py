@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from neptune_flow.cli.common import HELP, WELL, WRONG, failures_as_exit_code, load_settings
+from neptune_flow.cli.progress import bars
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -89,12 +90,7 @@ def command(
 @contextmanager
 def _progress() -> Iterator[Watcher]:
     """A bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bars() as progress:
         yield _Bar(progress)
 
 

@@ -50,14 +50,7 @@ def make(settings: Settings) -> Made:
         ContractError: the contract cannot be loaded, or cannot become a table.
     """
     contract = load_contract(settings.contract)
-    validator = Validator(
-        contract,
-        topic=settings.kafka.topic,
-        kafka_columns=settings.kafka_columns,
-        extra_column=settings.extra_column,
-        future_skew_s=settings.future_skew_s,
-        value_bytes_max=settings.value_bytes_max,
-    )
+    validator = Validator.of(settings, contract)
     return Made(contract, validator.rows_schema, validator.rejects_schema)
 
 

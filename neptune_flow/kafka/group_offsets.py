@@ -24,10 +24,9 @@ class GroupOffsets:
 
     def __init__(self, address: KafkaAddress) -> None:
         self._topic = address.topic
-        self._group = address.group
-        self._failing = False
+        self._answers = PublishAnswers(address.group)
         self._consumer = address.consumer(
-            on_commit=self._answered,
+            on_commit=self._answers,
             properties={
                 "socket.timeout.ms": ANSWER_TIMEOUT_MS,
                 "session.timeout.ms": ANSWER_TIMEOUT_MS + 1000,
@@ -42,23 +41,26 @@ class GroupOffsets:
             self._consumer.commit(offsets=positions, asynchronous=True)
             self._consumer.poll(0)
         except KafkaException as error:
-            self._answered(error.args[0], positions)
+            self._answers(error.args[0], positions)
 
     def close(self) -> None:
         """Wait for the last answers, for a while."""
         close(self._consumer)
 
-    def _answered(self, error: KafkaError | None, _positions: list[TopicPartition]) -> None:
+
+class PublishAnswers:
+    """Hears Kafka's answers to published offsets: of failures in a row the first is logged."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._failing = False
+
+    def __call__(self, error: KafkaError | None, _positions: list[TopicPartition]) -> None:
         if error is not None and not self._failing:
-            tell_not_published(self._group, error)
+            log.warning(
+                "group_offsets_not_published",
+                group=self._group,
+                error=error.str(),
+                effect="lag tools show an old position; the table is not affected",
+            )
         self._failing = error is not None
-
-
-def tell_not_published(group: str, error: KafkaError) -> None:
-    """Once, until it works again."""
-    log.warning(
-        "group_offsets_not_published",
-        group=group,
-        error=error.str(),
-        effect="lag tools show an old position; the table is not affected",
-    )

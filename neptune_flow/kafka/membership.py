@@ -1,6 +1,6 @@
 """This process's membership in the consumer group: which Kafka partitions are its to land, and when it must hand them over.
 
-    broker ─► on_assign ─► assignment() ─► the runner begins a round: the flow over these partitions
+    broker ─► on_assign ─► begin_round ─► the flow over these partitions
     broker ─► on_revoke ─► the round is told to drain; the answer to the broker waits until it has, for `drain_s_max` at most
 
 A client of its own is the member. It fetches nothing (its partitions are paused): the flow reads through its own client, from the ledger. It is polled
@@ -24,7 +24,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, To
 
 from neptune_flow.errors import AccessDenied, NeptuneError, Superseded
 from neptune_flow.kafka.client import KafkaAddress, close, error_of
-from neptune_flow.kafka.group_offsets import tell_not_published
+from neptune_flow.kafka.group_offsets import PublishAnswers
 from neptune_flow.telemetry import get_logger
 
 log = get_logger("neptune.group")
@@ -76,7 +76,7 @@ class Membership:
         self._leaving = threading.Event()
         self._told: set[int] = set()
         self._to_publish: dict[int, int] = {}
-        self._is_failing_to_publish = False
+        self._answers = PublishAnswers(address.group)
         self._consumer: Consumer = address.consumer(
             error_cb=self._on_error,
             on_commit=self._on_published,
@@ -135,6 +135,7 @@ class Membership:
 
     def leave(self) -> None:
         """Give the partitions back (a static member keeps them for its session); bounded in time."""
+        self.end_round()
         self._leaving.set()
         self._thread.join(2 * POLL_S + self._drain_s_max)
         self._publish()
@@ -166,12 +167,11 @@ class Membership:
         except KafkaException as error:
             self._on_published(error.args[0], [])
 
-    def _on_published(self, error: KafkaError | None, _positions: list[TopicPartition]) -> None:
+    def _on_published(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
         if error is not None and error.code() in _REPLACED:
             self._on_error(error)
-        elif error is not None and not self._is_failing_to_publish:
-            tell_not_published(self._address.group, error)
-        self._is_failing_to_publish = error is not None
+        else:
+            self._answers(error, positions)
 
     def _on_assign(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
         paused = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in parts]

@@ -6,15 +6,13 @@ rejects that the vitals tell apart, and by lists in the code.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from neptune_flow import __version__
-from neptune_flow.vitals import Partition, Phase, Vitals
+from neptune_flow.vitals import Partition, Phase, Vitals, memory_bytes
 
 PARTITION = "messaging.destination.partition.id"
 KIND = "neptune.reject.kind"
@@ -135,16 +133,15 @@ def stops(seen: Seen) -> Iterable[Point]:
     return [(1, {STOP_REASON: seen.vitals.stop_reason})] if seen.vitals.stop_reason else []
 
 
-_STATM = Path("/proc/self/statm")
-"""The kernel's account of this process's memory, in pages; other systems than Linux have none."""
-
-
 def resident_bytes(_seen: Seen) -> Iterable[Point]:
-    if not _STATM.exists():
-        return []
-    return [(int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"), {})]
+    held = memory_bytes()
+    return [] if held is None else [(held, {})]
+
+
+_ENGINE_VERSION = version("bytewax")
+"""Read from the package's files: once, not at each scrape."""
 
 
 def build(seen: Seen) -> Iterable[Point]:
-    facts = {"service.version": __version__, "bytewax.version": version("bytewax"), CONTRACT: seen.about.contract}
+    facts = {"service.version": __version__, "bytewax.version": _ENGINE_VERSION, CONTRACT: seen.about.contract}
     return [(1, {**facts, "process.runtime.version": platform.python_version(), TABLE: seen.about.table})]

@@ -13,8 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -43,10 +41,10 @@ class Signals:
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         engine_port = engine.prepare(os.environ)
         resource = otlp.resource()
-        readers = [PeriodicExportingMetricReader(OTLPMetricExporter())] if asked.metrics else []
+        readers = [_metrics_by_otlp()] if asked.metrics else []
         engines = (lambda: b"") if engine_port is None else (lambda: engine.metrics_text(engine_port))
         self.metrics = Metrics(vitals, about, resource, readers, more=engines)
-        self.traces = Traces(vitals, about, resource, BatchSpanProcessor(OTLPSpanExporter())) if asked.traces else None
+        self.traces = Traces(vitals, about, resource, _traces_by_otlp()) if asked.traces else None
         sending: list[Callable[[], object]] = [reader.force_flush for reader in readers]
         if self.traces:
             sending.append(self.traces.provider.force_flush)
@@ -56,6 +54,21 @@ class Signals:
     def flush(self) -> None:
         """Send what is left, for at most FLUSH_S_MAX; the end of the interpreter calls it."""
         self._last.run(FLUSH_S_MAX)
+
+
+# The exporters take a thirtieth of all imports of a start, and are seldom asked for.
+
+
+def _metrics_by_otlp() -> PeriodicExportingMetricReader:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+
+    return PeriodicExportingMetricReader(OTLPMetricExporter())
+
+
+def _traces_by_otlp() -> BatchSpanProcessor:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+    return BatchSpanProcessor(OTLPSpanExporter())
 
 
 class LastFlush:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from neptune_flow.contract import Contract
 from neptune_flow.contract.columns import INSTANT
 from neptune_flow.records import Judged, Message, MessageBatch
+from neptune_flow.settings import Settings
 from neptune_flow.validation.chunk import Indices
 from neptune_flow.validation.extra import Extra
 from neptune_flow.validation.layouts import Layouts, Part
@@ -77,6 +78,18 @@ class Validator:
         rules = flat_rules(contract)
         self._layouts = Layouts(rules, with_extra=extra_column) if rules is not None else None
         self._no_rows = pa.RecordBatch.from_pylist([], schema=self.rows_schema)
+
+    @classmethod
+    def of(cls, settings: Settings, contract: Contract) -> Validator:
+        """The validator that the settings describe."""
+        return cls(
+            contract,
+            topic=settings.kafka.topic,
+            kafka_columns=settings.kafka_columns,
+            extra_column=settings.extra_column,
+            future_skew_s=settings.future_skew_s,
+            value_bytes_max=settings.value_bytes_max,
+        )
 
     def judge(self, batch: MessageBatch, now_us: int) -> Judged:
         """Each message of the batch as a row or a reject, each in offset order. `now_us` is microseconds since the epoch."""

@@ -6,10 +6,7 @@ which may quote a value.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from neptune_flow import __version__
@@ -18,7 +15,7 @@ from neptune_flow.health.judgement import COMMIT_ALLOWANCE_S
 from neptune_flow.health.report import iso
 from neptune_flow.settings import Settings
 from neptune_flow.settings.values import MASK
-from neptune_flow.vitals import CommitFacts, Partition, Sample, Vitals
+from neptune_flow.vitals import CommitFacts, Partition, Sample, Vitals, memory_bytes
 
 COMMITS_SHOWN = 10
 OWN_WORDS = frozenset({"value_error", "assertion_error"})
@@ -43,7 +40,7 @@ class Document:
             "began": iso(vitals.began_s),
             "topic": settings.kafka.topic,
             "table": rows_table,
-            "quarantine_table": f"{rows_table}_quarantine",
+            "quarantine_table": ".".join((*settings.catalog.namespace, settings.quarantine_table)),
             "contract": settings.contract,
             "health": report(vitals, verdict, now_s),
             "flow": self._flow(),
@@ -154,10 +151,3 @@ def _commit(facts: CommitFacts) -> dict[str, Any]:
         # A 64-bit number, which JavaScript would round.
         "snapshot": str(facts.snapshot),
     }
-
-
-def memory_bytes() -> int | None:
-    """Memory that this process holds now; None where the system does not say it (it is Linux's to say)."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return None
