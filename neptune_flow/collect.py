@@ -51,7 +51,6 @@ class CollectLimits:
 
     window_s: float
     allowed_lateness_s: float
-    idle_timeout_s: float
     commit_age_s_max: float
     commit_rows_max: int
 
@@ -122,7 +121,6 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
         self._partition: int | None = None
         self._restored = False
         self._emitted_at_s = -EMIT_INTERVAL_S_MIN
-        self._heard_at_s = clock_s()
         self._pending_since_s: float | None = None
         self._idle = self._idle_landed = False
         self._due = False
@@ -139,8 +137,6 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
         return emitted, self.RETAIN
 
     def on_notify(self) -> tuple[Iterable[Stretch], bool]:
-        if self._partition is not None and not self._idle and self._idle_in_s() <= 0:
-            self._go_idle()
         emitted = self._emit_if_due()
         self._tell_vitals()
         return emitted, self.RETAIN
@@ -150,8 +146,6 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
 
     def notify_at(self) -> datetime | None:
         waits_s = []
-        if self._partition is not None and not self._idle:
-            waits_s.append(self._idle_in_s())
         if self._pending_since_s is not None:
             waits_s.append(self._pending_since_s + self._limits.commit_age_s_max - self._clock_s())
         if self._due:
@@ -234,11 +228,12 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
         self._late += seen.late
         self._rows.add(judged.rows)
         self._rejects.add(judged.rejects)
-        self._heard_at_s = self._clock_s()
         if judged.next > judged.first:
             self._idle = False
             if self._pending_since_s is None:
-                self._pending_since_s = self._heard_at_s
+                self._pending_since_s = self._clock_s()
+        if judged.idle:
+            self._go_idle()
         return seen.closed
 
     def _join_ledger(self, judged: Judged) -> None:
@@ -262,11 +257,6 @@ class Collector(StatefulBatchLogic[Judged, Stretch, CollectorState | tuple[str, 
             detail="nothing of it was committed",
             hint="start again; if it comes back, please report it with the log",
         )
-
-    # Time
-
-    def _idle_in_s(self) -> float:
-        return self._heard_at_s + self._limits.idle_timeout_s - self._clock_s()
 
     def _go_idle(self) -> None:
         self._idle = True

@@ -166,7 +166,6 @@ class _Steps:
         self._limits = CollectLimits(
             settings.window_s,
             settings.allowed_lateness_s,
-            settings.idle_timeout_s,
             settings.commit_age_s_max,
             settings.commit_rows_max,
         )
@@ -177,6 +176,7 @@ class _Steps:
             self._plan.prefetch_bytes_max,
             self._plan.inflight_bytes_max,
             self._settings.retry_s_max,
+            self._settings.idle_timeout_s,
             MESSAGE_BYTES if cluster_addresses() is None else 0,
         )
         return KafkaSource(

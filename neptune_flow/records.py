@@ -57,6 +57,8 @@ class MessageBatch:
     Neptune begins; and the batch with which all has been read that had waited in Kafka when this process began."""
     reading: str | None = None
     """On the first batch of a partition: what the ledgers said of it (`ledger.reading_of`) to the process that reads it."""
+    idle: bool = False
+    """An empty batch that says: all of the log has been read, and no message has come for the idle timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Judged:
     lost: int = 0
     start: bool = False
     reading: str | None = None
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,10 @@ class OutageWatch:
             self._down_since_s = None
         self._probe_at_s = now_s + PROBE_INTERVAL_S
 
+    @property
+    def is_known(self) -> bool:
+        return self._down_since_s is not None
+
     def begin(self, why: str) -> None:
         """The client says that all brokers are away."""
         if self._down_since_s is None:

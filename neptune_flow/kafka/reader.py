@@ -10,6 +10,8 @@ When retention has deleted the position, Kafka answers "offset out of range" (ne
 lies below the log's first offset is lost: counted, logged as an error, and passed on as part of a batch, so that the ledger says it.
 A position above the log's end means another topic of the same name: that stops.
 
+That a partition is idle is said by an empty batch too, behind all that was read before (`idleness`).
+
 The client hands over the partitions' messages mixed. They wait in runs, one per partition, until a run is worth a batch
 (`poll_messages_max`), the client has no more, or POLL_BYTES_MAX wait: each step after this one costs by the batch.
 
@@ -32,6 +34,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from neptune_flow.errors import AccessDenied, LedgerConflict
 from neptune_flow.kafka.client import KafkaAddress, close, error_of
+from neptune_flow.kafka.idleness import IdleWatch
 from neptune_flow.kafka.outage import OutageWatch
 from neptune_flow.kafka.topic import OUT_OF_RANGE, log_range
 from neptune_flow.records import MessageBatch
@@ -62,6 +65,8 @@ class ReaderLimits:
     inflight_bytes_max: int
     outage_s_max: float
     """How long all brokers may be away while running."""
+    idle_timeout_s: float
+    """After so long without a message a partition is idle."""
     message_bytes: int = 0
     """What a message in flight counts beside its value."""
 
@@ -140,6 +145,7 @@ class Reader:
         self._run_bytes = 0
         self._bytes_per_message = 500.0
         self._vitals = vitals or Vitals()
+        self._idleness = IdleWatch(address, limits.idle_timeout_s, clock_s)
         self._outage = OutageWatch(address, limits.outage_s_max, clock_s, self._vitals)
         self._log_end_at_s = clock_s()
         self.is_drained = False  # the client had no more when it was asked last
@@ -160,6 +166,7 @@ class Reader:
         at = start.offset
         hello = MessageBatch(start.partition, at, at, (), _NO_OFFSETS, (), start=start.is_start, reading=start.reading)
         part.waiting.append(hello)
+        self._idleness.heard(start.partition)
         self._jump_over_deleted(start.partition, part)
         self._to_assign.append(TopicPartition(self._address.topic, start.partition, part.position))
 
@@ -186,6 +193,7 @@ class Reader:
     def remove(self, partition: int) -> None:
         """The partition's reading ends; the client closes with the last one."""
         del self._parts[partition]
+        self._idleness.forget(partition)
         if not self._parts:
             close(self._consumer)
 
@@ -227,6 +235,11 @@ class Reader:
             self._bytes_per_message = max(mean_bytes, 0.9 * self._bytes_per_message + 0.1 * mean_bytes, 1.0)
         self._outage.after_poll(self._consumer, is_silent=not taken)
         self._accept_runs(all_of_them=self.is_drained or self._run_bytes >= POLL_BYTES_MAX)
+        if self.is_drained and not self._outage.is_known:
+            for partition in self._idleness.find(self._consumer, lambda p: self._parts[p].position):
+                part = self._parts[partition]
+                idle = MessageBatch(partition, part.position, part.position, (), _NO_OFFSETS, (), idle=True)
+                part.waiting.append(idle)
 
     def _call_messages(self) -> int:
         return max(1, min(CALL_MESSAGES_MAX, int(CALL_BYTES_MAX / self._bytes_per_message)))
@@ -277,6 +290,10 @@ class Reader:
         run = self._runs.get(partition)
         return error.code() == KafkaError._PARTITION_EOF and run is not None and run[-1].offset() + 1 == offset
 
+    def _move(self, partition: int, part: _Part, position: int) -> None:
+        part.position = position
+        self._idleness.heard(partition)
+
     def _accept(self, partition: int, run: Sequence[Any]) -> None:
         part = self._parts.get(partition)
         if part is None:
@@ -295,7 +312,7 @@ class Reader:
         begins, passed = part.position, part.pass_refused(last + 1)
         if passed:
             run, offsets = _without(run, offsets, passed)
-        part.position = last + 1
+        self._move(partition, part, last + 1)
         part.waiting.append(
             MessageBatch(
                 partition=partition,
@@ -330,7 +347,7 @@ class Reader:
             begins, refused = part.position, len(part.pass_refused(offset))
             end = MessageBatch(partition, begins, offset, (), _NO_OFFSETS, (), refused_before=refused)
             part.waiting.append(replace(end, left_out=offset - begins - refused, start=begins < part.log_end <= offset))
-            part.position = offset
+            self._move(partition, part, offset)
 
     def _jump_over_deleted(self, partition: int, part: _Part) -> None:
         low, high = log_range(self._consumer, self._address, partition)
@@ -358,7 +375,7 @@ class Reader:
             part.waiting.append(
                 MessageBatch(partition, part.position, low, (), _NO_OFFSETS, (), lost=lost, refused_before=refused)
             )
-            part.position = low
+            self._move(partition, part, low)
 
     def _on_error(self, error: KafkaError) -> None:
         problem = error_of(error, self._address, "reading")

@@ -111,6 +111,7 @@ class Validator:
                 rejects, topic=self._topic, partition=batch.partition, contract=self._contract_text, now_us=now_us
             ),
             left_out=batch.left_out,
+            idle=batch.idle,
             refused_before=batch.refused_before,
             lost=batch.lost,
             start=batch.start,

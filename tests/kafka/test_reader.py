@@ -17,8 +17,8 @@ from neptune_flow.kafka.outage import PROBE_INTERVAL_S
 from neptune_flow.kafka.reader import Progress, Reader, ReaderLimits
 from neptune_flow.records import MessageBatch
 
-LIMITS = ReaderLimits(1000, 16 << 20, 64 << 20, outage_s_max=1.0)
 LIMIT_S = 60.0
+LIMITS = ReaderLimits(1000, 16 << 20, 64 << 20, outage_s_max=1.0, idle_timeout_s=LIMIT_S)
 
 
 class SilentAddress(KafkaAddress):
@@ -110,7 +110,7 @@ def test_the_batch_with_which_all_that_had_waited_is_read_says_so_and_no_other()
     with InProcessBroker() as broker:
         broker.make_topic("sessions")
         producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
-        limits = ReaderLimits(4, 16 << 20, 64 << 20, outage_s_max=LIMIT_S)
+        limits = ReaderLimits(4, 16 << 20, 64 << 20, outage_s_max=LIMIT_S, idle_timeout_s=LIMIT_S)
         reader = Reader(KafkaAddress(broker.bootstrap_servers, "sessions", "neptune", {}), limits, Progress())
         taken: list[MessageBatch] = []
 

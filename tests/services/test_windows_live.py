@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -86,6 +87,24 @@ def test_the_open_window_of_an_idle_partition_closes_after_the_idle_timeout(stag
     traffic.send(at(*minutes(30, 61)))
     stage.wait_caught_up(neptune)
     assert stage.ledger()[0]["late"] == 1
+    assert neptune.terminate() == 0, neptune.tail()
+    stage.assert_exact(traffic.sent)
+
+
+def test_rows_that_wait_in_kafka_during_an_outage_longer_than_the_idle_timeout_are_not_late(stage: Stage) -> None:
+    """The flow stands still in front of the storage, and reads nothing."""
+    stage.create_topic(1)
+    traffic = stage.traffic()
+    limits = {"NEPTUNE_IDLE_TIMEOUT_S": "3", "NEPTUNE_COMMIT_ROWS_MAX": "3", "NEPTUNE_REQUEST_TIMEOUT_S": "1"}
+    neptune = stage.start(**{**NEVER, **limits})
+    neptune.wait_event("committed")
+    with stage.platform.storage.paused():
+        traffic.send(at(*minutes(1, 5, 6)))
+        neptune.wait_event("waiting")
+        time.sleep(4)
+        traffic.send(at(*minutes(30, 31, 32)))
+    stage.wait_caught_up(neptune)
+    assert stage.ledger()[0]["late"] == 0
     assert neptune.terminate() == 0, neptune.tail()
     stage.assert_exact(traffic.sent)
 

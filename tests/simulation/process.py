@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 US = 1_000_000
 DAY_US = 86_400 * US
-LIMITS = CollectLimits(60, 10, 30, 120, 8)
+LIMITS = CollectLimits(60, 10, 120, 8)
 SPOOL_BYTES_MAX = 150
-READER_LIMITS = ReaderLimits(4, 1 << 20, 1 << 20, 60.0)
+READER_LIMITS = ReaderLimits(4, 1 << 20, 1 << 20, 60.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +254,7 @@ class Neptune:
             np.array([r.event_time for r in rows], np.int64),
             _columns([r for r in records if self._refuses(r)], QUARANTINE_DAY),
             left_out=batch.left_out,
+            idle=batch.idle,
             refused_before=batch.refused_before,
             lost=batch.lost,
             start=batch.start,
