@@ -15,12 +15,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LINES_MAX = 400
 
 LAYERS = [
-    ("leaves", {"__version__", "errors", "records", "settings", "contract", "telemetry", "vitals"}),
+    ("leaves", {"__version__", "early", "errors", "records", "settings", "contract", "telemetry", "vitals"}),
     ("core", {"ledger", "validation", "windows", "protocol"}),
     ("shell", {"kafka", "iceberg", "landing", "sink", "collect", "spool", "patience", "process", "health", "web"}),
     ("start", {"start"}),
     ("tools", {"verify", "mend", "inspection"}),
-    ("beside", {"simulator", "demo"}),
+    ("beside", {"simulator", "demo", "healthcheck"}),
     ("top", {"group", "pipeline", "launch", "runner", "cli", "__main__"}),
 ]
 """From the bottom to the top; a module imports from its own layer and from those below. `__init__` holds the version alone."""
