@@ -1,5 +1,10 @@
 """`python -m neptune_flow`: the same as `neptune`."""
 
-from neptune_flow.cli import main
+import sys
+
+try:
+    from neptune_flow.cli import main
+except KeyboardInterrupt:
+    sys.exit(2)
 
 main()

@@ -17,6 +17,7 @@ in one line and exits with its code (`errors`).
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -52,6 +53,7 @@ class Lifecycle:
         self.nothing_to_drain = False
         """Set until the flow's first step runs on a worker."""
         self._drain_s_max = 30.0
+        self._draining_since_s = 0.0
 
     def install(self, drain_s_max: float) -> None:
         """Take over signals and uncaught exceptions; only the main thread can."""
@@ -64,6 +66,7 @@ class Lifecycle:
         threading.Thread(target=self._listen, args=[heard], name="signals", daemon=True).start()
         threading.Thread(target=watch_clock, args=[_leave_for], name="clock", daemon=True).start()
         install_exit_codes()
+        atexit.register(self._drained)
         spare_the_collector()
 
     def _listen(self, heard: int) -> None:
@@ -84,8 +87,15 @@ class Lifecycle:
         watchdog.daemon = True
         watchdog.start()
         self.vitals.phase, self.vitals.stop_reason = Phase.DRAINING, name
+        self._draining_since_s = time.monotonic()
         log.info("draining", signal=name, limit_s=self._drain_s_max)
         self.stopping.set()
+
+    def _drained(self) -> None:
+        """The interpreter ends by itself: every other end leaves at once, without this."""
+        if self.stopping.is_set():
+            took_s = round(time.monotonic() - self._draining_since_s, 1)
+            log.info("stopped", reason=f"drained after {self.vitals.stop_reason}", exit_code=0, took_s=took_s)
 
     def ended(self, error: str) -> None:
         """An error ends the process: so that the last numbers say which."""

@@ -29,6 +29,9 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from neptune_flow.records import Judged, MessageBatch
 
+KAFKA, STORAGE, CATALOG = SERVICES = ("kafka", "storage", "catalog")
+"""Whom Neptune needs, by the one name that each has in the log, the metrics and the health."""
+
 COMMITS_KEPT = 50
 SAMPLES_KEPT = 20
 SAMPLE_BYTES_MAX = 2048
@@ -96,6 +99,7 @@ class Outage(NamedTuple):
     """A service that did not answer, or refused, and is asked again."""
 
     since_s: float
+    """When the first question was asked that it did not answer: limits count from here."""
     last_s: float
     """When it was asked last."""
     tries: int
@@ -199,8 +203,10 @@ class Vitals:
     """When the first of the stretches came that the committer holds."""
 
     outages: dict[str, Outage] = field(default_factory=dict)
-    """What is waited for now, by the name that the log gives it."""
+    """Services that the flow waits for now."""
     retries: Counter[str] = field(default_factory=Counter)
+    away_since: Callable[[], Mapping[str, float | None]] = dict
+    """Per service since when it has been away, None where it answers; of those that are watched from beside the flow (`health`). Asked when somebody looks."""
 
     held: dict[str, Callable[[], Held]] = field(default_factory=dict)
     """What has a limit, by name; asked when somebody looks."""
@@ -310,16 +316,16 @@ class Vitals:
         for tell in self.on_commit:
             tell(facts)
 
-    def waits_for(self, what: str, error: str | None) -> None:
-        """A service does not answer, or refuses; None: it has answered again."""
+    def waits_for(self, service: str, error: str | None, waited_s: float = 0.0) -> None:
+        """A service does not answer, or refuses, after so many seconds; no error: it has answered again."""
         if error is None:
-            self.outages.pop(what, None)
+            self.outages.pop(service, None)
             return
         now_s = time.time()
         with self._adding:
-            since_s, _, tries, _ = self.outages.get(what) or Outage(now_s, now_s, 0, "")
-            self.outages[what] = Outage(since_s, now_s, tries + 1, error)
-            self.retries[what] += 1
+            since_s, _, tries, _ = self.outages.get(service) or Outage(now_s - waited_s, now_s, 0, "")
+            self.outages[service] = Outage(since_s, now_s, tries + 1, error)
+            self.retries[service] += 1
 
     # The readers' side
 

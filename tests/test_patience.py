@@ -7,12 +7,15 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from neptune_flow.errors import AccessDenied, LedgerConflict, StopRequested, Unavailable
-from neptune_flow.patience import PAUSE_S_MAX, PAUSE_S_MIN, Patience
+from neptune_flow.errors import AccessDenied, LedgerConflict, LostRace, StopRequested, Unavailable
+from neptune_flow.patience import PAUSE_S_MAX, PAUSE_S_MIN, RACE_PAUSE_S_MAX, TOLD_EVERY_S, Patience, service_of
 from neptune_flow.telemetry import configure_logging
+from neptune_flow.vitals import Vitals
 
 
 class FakeStop(threading.Event):
@@ -73,6 +76,18 @@ def test_an_outage_is_waited_out_with_pauses_that_double_up_to_a_limit(stop: Fak
         assert least <= pause_s <= least + PAUSE_S_MIN
 
 
+def test_who_has_lost_races_comes_back_soon_at_a_moment_of_its_own_and_nobody_is_told_away(
+    stop: FakeStop, log: io.StringIO
+) -> None:
+    vitals = Vitals()
+    race = LostRace("the commit is refused", detail="main has changed")
+    assert Patience(600, stop, vitals=vitals).call("table t", answers_after(40, race)) == "answer"
+    assert all(0 <= pause_s <= RACE_PAUSE_S_MAX for pause_s in stop.pauses_s)
+    assert len(set(stop.pauses_s)) == 40
+    assert vitals.retries.total() == 0
+    assert log.getvalue() == "" or stop.now_s > TOLD_EVERY_S
+
+
 def test_when_the_limit_has_passed_the_last_error_is_raised_as_it_was(stop: FakeStop) -> None:
     with pytest.raises(Unavailable) as caught:
         Patience(30, stop).call("catalog", answers_after(1_000, AWAY))
@@ -122,20 +137,81 @@ def test_each_call_has_the_whole_limit(stop: FakeStop) -> None:
     assert stop.now_s > 30 / 2
 
 
-def test_each_try_is_a_line_with_service_reason_and_limit_and_so_is_the_answer(
+def lines_of(log: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in log.getvalue().splitlines()]
+
+
+def test_an_outage_is_told_at_once_with_service_reason_and_limit_and_so_is_its_end(
     stop: FakeStop, log: io.StringIO
 ) -> None:
     Patience(600, stop).call("catalog", answers_after(6, AWAY))
-    lines = [json.loads(text) for text in log.getvalue().splitlines()]
-    assert [line["event"] for line in lines] == ["waiting"] * 6 + ["answered"]
-    first = {k: lines[0][k] for k in ("service", "reason", "detail", "hint", "limit_s")}
-    assert first == {
+    waiting, answered = lines_of(log)
+    assert {k: waiting[k] for k in ("event", "service", "reason", "detail", "hint", "waited_s", "limit_s")} == {
+        "event": "waiting",
         "service": "catalog",
         "reason": "the catalog is away",
         "detail": "connection refused",
         "hint": "start it",
+        "waited_s": 0,
         "limit_s": 600,
     }
+    assert (answered["event"], answered["service"], answered["after_s"]) == (
+        "answered",
+        "catalog",
+        round(stop.now_s, 1),
+    )
+
+
+def test_a_long_outage_is_told_again_from_time_to_time(stop: FakeStop, log: io.StringIO) -> None:
+    Patience(600, stop).call("catalog", answers_after(100, AWAY))
+    told_s = [line["waited_s"] for line in lines_of(log)[:-1]]
+    assert told_s[0] == 0
+    assert all(TOLD_EVERY_S - 0.1 <= b - a < TOLD_EVERY_S + PAUSE_S_MAX + 1 for a, b in pairwise(told_s))
+    assert told_s[-1] > stop.now_s - TOLD_EVERY_S - PAUSE_S_MAX
+
+
+def test_a_service_that_refuses_after_it_was_away_is_told_at_once(stop: FakeStop, log: io.StringIO) -> None:
+    errors: list[Exception] = [AWAY, AWAY, AccessDenied("it refuses"), AccessDenied("it refuses")]
+
+    def ask() -> None:
+        if errors:
+            raise errors.pop(0)
+
+    Patience(600, stop, denied_too=True).call("catalog", ask)
+    assert [line.get("reason") for line in lines_of(log)] == ["the catalog is away", "it refuses", None]
+
+
+def test_log_metrics_and_limit_count_from_the_first_question_that_was_not_answered(
+    stop: FakeStop, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1e9 + stop.now_s)
+    vitals = Vitals()
+
+    def ask() -> None:
+        stop.now_s += 10
+        raise AWAY
+
+    with pytest.raises(Unavailable):
+        Patience(60, stop, vitals=vitals).call("storage of default.t", ask)
+    assert vitals.outages["storage"].since_s == 1e9
+    assert lines_of(log)[0]["waited_s"] == 10
+    assert 45 < stop.now_s <= 70
+
+
+@pytest.mark.parametrize(
+    ("what", "service"),
+    [
+        ("Kafka", "kafka"),
+        ("catalog", "catalog"),
+        ("tables", "catalog"),
+        ("table default.Kafka", "catalog"),
+        ("table default.storage of things", "catalog"),
+        ("object storage", "storage"),
+        ("storage of default.rows", "storage"),
+    ],
+)
+def test_a_service_has_one_name_whatever_is_asked_of_it(what: str, service: str) -> None:
+    assert service_of(what) == service
 
 
 def test_without_a_stop_signal_the_pauses_are_kept_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

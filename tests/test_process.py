@@ -204,7 +204,10 @@ def test_a_signal_drains_the_flow_and_the_process_exits_0(
     code, out, events = child.end()
     assert code == 0
     assert "closed" in out
-    assert [(e["event"], e["signal"]) for e in events] == [("draining", number.name)]
+    draining, stopped = events
+    assert (draining["event"], draining["signal"]) == ("draining", number.name)
+    assert (stopped["event"], stopped["exit_code"]) == ("stopped", 0)
+    assert stopped["reason"] == f"drained after {number.name}"
 
 
 def test_a_drain_that_outlasts_its_limit_is_cut_off_with_the_code_for_it(tmp_path: Path, children: list[Child]) -> None:
@@ -232,7 +235,7 @@ def test_a_second_signal_cuts_the_drain_off_at_once(tmp_path: Path, children: li
 
 
 def test_exit_codes_are_those_that_the_head_of_errors_draws() -> None:
-    drawing = [line.split() for line in (errors.__doc__ or "").splitlines()]
+    drawing = [line.replace("│", " ").split() for line in (errors.__doc__ or "").splitlines()]
     drawn = {words[1]: int(words[2]) for words in drawing if words and words[0] in ("├──", "└──")}
     assert drawn == {k.__name__: k.exit_code for k in KINDS if k is not NeptuneError}
 

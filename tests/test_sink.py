@@ -17,7 +17,7 @@ from neptune_flow.ledger import Entry, Ledger
 from neptune_flow.patience import Patience
 from neptune_flow.protocol import Claim, Look, Offer, Outcome
 from neptune_flow.records import DataFile, DayBatch, Pile, Stretch
-from neptune_flow.sink import CommitSink, Committer, KnownAtStart
+from neptune_flow.sink import CROWDED_COMMITS, CommitSink, Committer, KnownAtStart
 from neptune_flow.spool import Spool, SpoolBudget
 from neptune_flow.telemetry import configure_logging
 from tests.storage import DAY, MemoryStorage, columns, offsets_of
@@ -496,7 +496,7 @@ def test_a_commit_waits_until_kafka_tells_that_its_topic_is_the_same(log: io.Str
 
     bench = Bench(verify=verify)
     assert bench.commit(stretch(0, 0, rows=1)) == [*["verify"] * 3, *FENCES, "land 1 files in rows", "publish"]
-    assert log.getvalue().count('"waiting"') == 2
+    assert log.getvalue().count('"waiting"') == 1
 
 
 def test_of_another_topic_nothing_lands() -> None:
@@ -539,6 +539,27 @@ def test_when_another_writer_came_between_two_commits_one_look_is_all_it_takes(l
     bench.commit(stretch(0, 1, rows=1))
     assert bench.events == ["land 1 files in rows", "look at rows", "land 1 files in rows", "publish"]
     assert "waiting" not in log.getvalue()
+
+
+def test_after_a_lost_race_the_next_commits_look_first_until_the_others_have_gone() -> None:
+    bench = Bench()
+    bench.commit(stretch(0, 0, rows=1))
+    bench.rows.answers = [first_comes(1, 7)]
+    bench.commit(stretch(0, 1, rows=1))
+    looks = []
+    for number in range(CROWDED_COMMITS + 1):
+        bench.commit(stretch(0, 2 + number, rows=1))
+        looks.append(bench.events.count("look at rows"))
+    assert looks == [1] * CROWDED_COMMITS + [0]
+
+
+def test_races_are_told_by_their_number_alone(log: io.StringIO) -> None:
+    bench = Bench()
+    bench.commit(stretch(0, 0, rows=1))
+    bench.rows.answers = [first_comes(partition, 7) for partition in (1, 2, 3)]
+    bench.commit(stretch(0, 1, rows=1))
+    assert "waiting" not in log.getvalue()
+    assert json.loads(log.getvalue().splitlines()[-1])["lost_races"] == 3
 
 
 def test_after_a_lost_answer_the_next_commit_builds_on_what_was_found() -> None:

@@ -14,10 +14,12 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from neptune_flow import __version__
+from neptune_flow.cli.common import exit_code_of
 
 COMMANDS: Mapping[str, str] = {
     "run": "neptune_flow.cli.run",
@@ -46,6 +48,31 @@ class Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As every group does; words that are no text at all are wrong usage."""
+        for word in args:
+            if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
+                raise click.UsageError(f"{word!a} is no UTF-8")
+        return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Read the command line and run it; help that cannot be written is told, too."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            sys.exit(exit_code_of(error))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; whatever it raises ends it with its exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, SystemExit):
+            raise
+        except BaseException as error:
+            if ctx.invoked_subcommand == "run":
+                raise
+            ctx.exit(exit_code_of(error))
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

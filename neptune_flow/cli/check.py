@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neptune_flow.cli.common import HELP, WELL, WRONG, as_json_option, echo_json, failures_as_exit_code, load_settings
+from neptune_flow.cli.common import HELP, WELL, WRONG, Number, as_json_option, echo_json, load_settings
 
 if TYPE_CHECKING:
     from neptune_flow.inspection.check import Finding
@@ -21,7 +21,7 @@ LIMIT_S = 20.0
 @click.command(context_settings=HELP)
 @click.option(
     "--limit-s",
-    type=click.FloatRange(0.1),
+    type=Number(0.1, 3600),
     default=LIMIT_S,
     show_default=True,
     help="Limit of each question, seconds.",
@@ -44,11 +44,10 @@ def command(*, limit_s: float, as_json: bool) -> None:
     from neptune_flow.inspection.check import State, check
 
     findings: list[Finding] = []
-    with failures_as_exit_code():
-        for finding in check(load_settings, limit_s):
-            findings.append(finding)
-            if not as_json:
-                _show(finding)
+    for finding in check(load_settings, limit_s):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
     is_well = all(finding.state is State.OK for finding in findings)
     if as_json:
         told = [

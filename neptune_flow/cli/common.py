@@ -5,23 +5,24 @@
     2  wrong usage; or it could not be looked or be done, and the message says why
 
 A defect or an interruption must not look like something that was found: it ends with 2 as well. The flow's own exit codes (`errors`) are for those
-who start it again; a command is given by somebody who reads what it says.
+who start it again; a command is given by somebody who reads what it says. What a command raises becomes its exit code in one place (`exit_code_of`).
 """
 
 # ruff: noqa: PLC0415 - what is heavy is imported where it is used: help is to be instant
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from neptune_flow.errors import NeptuneError
+from neptune_flow.errors import NeptuneError, Unavailable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +40,13 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 PLAIN_WIDTH = 200
 """Columns of a table that goes to a file or a pipe: nothing is to be cut off there."""
+
+PARTITION = click.IntRange(0, 2**31 - 1)
+OFFSET = click.IntRange(0, 2**63 - 1)
+"""What Kafka's numbers can be."""
+COUNT_MAX = 2**31 - 1
+VEHICLES_MAX = 1_000_000
+"""The simulator keeps each in memory."""
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -59,32 +67,47 @@ def load_settings() -> Settings:
     return settings
 
 
-@contextmanager
-def failures_as_exit_code() -> Iterator[None]:
-    """Print an error that Neptune knows in up to three lines, log a defect; and exit with COULD_NOT."""
-    try:
-        yield
-    except NeptuneError as error:
-        click.echo(str(error), err=True)
-    except (click.ClickException, click.Abort, click.exceptions.Exit):
-        raise
-    except BrokenPipeError:
-        # Who reads has seen enough (`| head`); Python would complain at its end when it flushes what is left.
-        sys.stdout = None
-        sys.exit(WELL)
-    except KeyboardInterrupt:
-        _log().warning("interrupted")
-    except Exception:  # noqa: BLE001 - logged with its traceback
-        _log().exception("defect")
-    else:
-        return
-    sys.exit(COULD_NOT)
+class Number(click.FloatRange):
+    """A number of this range; what is no number or has no end is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number that can be used here", param, ctx)
+        return number
 
 
-def _log() -> Any:
-    from neptune_flow.telemetry import get_logger
+CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""How the system says that a disk is full, or broken."""
 
-    return get_logger("neptune.cli")
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of a command that ended with this error, which is told: in up to four lines if Neptune knows it, else with its traceback."""
+    match error:
+        case NeptuneError():
+            click.echo(str(error), err=True)
+            if isinstance(error, Unavailable):
+                click.echo("`neptune check` asks each service by itself, and tells which one to begin with", err=True)
+        case BrokenPipeError():
+            # Who reads has seen enough (`| head`).
+            _forget_output()
+            return WELL
+        case OSError() if error.errno in CANNOT_WRITE:
+            click.echo(f"the output cannot be written: {error.strerror}", err=True)
+            _forget_output()
+        case KeyboardInterrupt():
+            click.echo("interrupted", err=True)
+        case _:
+            from neptune_flow.telemetry import get_logger
+
+            log = get_logger("neptune.cli")
+            log.error("defect", exc_info=error)
+    return COULD_NOT
+
+
+def _forget_output() -> None:
+    """Or Python would complain at its end, when it flushes what is left."""
+    sys.stdout = None
 
 
 def echo_json(document: object) -> None:
@@ -96,8 +119,13 @@ def console() -> Console:
     """Standard output; coloured and as wide as the terminal, where it is one."""
     from rich.console import Console
 
-    screen = Console(highlight=False, soft_wrap=False)
-    return screen if screen.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            # Rich would end the process with 1.
+            raise BrokenPipeError
+
+    screen = Screen(highlight=False, soft_wrap=False)
+    return screen if screen.is_terminal else Screen(highlight=False, width=PLAIN_WIDTH)
 
 
 def plain_table(heads: Sequence[str], *, numbers: Sequence[str] = ()) -> Table:

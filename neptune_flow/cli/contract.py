@@ -17,7 +17,6 @@ from neptune_flow.cli.common import (
     as_json_option,
     console,
     echo_json,
-    failures_as_exit_code,
     load_settings,
     plain_table,
 )
@@ -47,10 +46,9 @@ def show(*, as_json: bool) -> None:
     """
     from neptune_flow.inspection.columns import columns, make
 
-    with failures_as_exit_code():
-        settings = load_settings()
-        made = make(settings)
-        found = columns(made, settings.catalog.table)
+    settings = load_settings()
+    made = make(settings)
+    found = columns(made, settings.catalog.table)
     contract = made.contract
     if as_json:
         document = {"contract": contract.name, "fingerprint": contract.fingerprint, "event_time": contract.event_time}
@@ -84,10 +82,9 @@ def diff(*, with_same: bool, as_json: bool) -> None:
     from neptune_flow.iceberg import Lake
     from neptune_flow.inspection.columns import compare_rejects, compare_rows, make
 
-    with failures_as_exit_code():
-        settings = load_settings()
-        made, lake = make(settings), Lake.of(settings)
-        found = [c for compare in (compare_rows, compare_rejects) if (c := compare(settings, made, lake)) is not None]
+    settings = load_settings()
+    made, lake = make(settings), Lake.of(settings)
+    found = [c for compare in (compare_rows, compare_rejects) if (c := compare(settings, made, lake)) is not None]
     is_refused = any(compared.refusal for compared in found)
     if as_json:
         echo_json({"refused": is_refused, "tables": [_document(compared) for compared in found]})

@@ -9,28 +9,30 @@ from pathlib import Path
 
 import click
 
-from neptune_flow.cli.common import HELP
+from neptune_flow.cli.common import HELP, VEHICLES_MAX, Number
 
-RATE_MAX = 20_000.0
+RATE_MIN, RATE_MAX = 0.001, 20_000.0
 """The broker keeps 5 MB of each partition: at a higher rate one pause of the flow would lose messages to retention."""
 
 
 @click.command(context_settings=HELP)
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, 86_400, min_open=True),
     default=30.0,
     show_default=True,
     help="How long to produce messages.",
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0, RATE_MAX, min_open=True),
+    type=Number(RATE_MIN, RATE_MAX),
     default=2000.0,
     show_default=True,
     help="Messages per second: the broker keeps only 5 MB of each partition.",
 )
-@click.option("--vehicles", type=click.IntRange(1), default=500, show_default=True, help="Vehicles on the road.")
+@click.option(
+    "--vehicles", type=click.IntRange(1, VEHICLES_MAX), default=500, show_default=True, help="Vehicles on the road."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same vehicles.")
 @click.option(
     "--folder",

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from neptune_flow.cli.common import COULD_NOT
+from neptune_flow.cli.common import CANNOT_WRITE, COULD_NOT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ class CannotWrite(click.ClickException):
 def destination(file: Path | None) -> Iterator[BinaryIO]:
     """Bytes to this file, or to standard output where none is named.
 
-    A file of that name is replaced at the end of the block, unless an error ends it.
+    A file of that name is replaced at the end of the block, unless an error ends it; a device or a pipe is written to.
 
     Raises:
         CannotWrite: the file cannot be written.
@@ -41,18 +41,27 @@ def destination(file: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = file.with_name(f".{file.name}.part")
+    if not file.name:
+        raise CannotWrite(f"{file} names no file")
+    part: Path | None = None
     try:
+        if file.exists() and not file.is_file():
+            with file.open("wb") as stream:
+                yield stream
+            return
+        target = file.resolve()
+        part = target.with_name(f".{target.name}.part")
         with part.open("wb") as stream:
             yield stream
-        part.replace(file)
+        part.replace(target)
     except OSError as error:
-        if error.filename not in (str(part), str(file)):
+        if error.filename not in (str(part), str(file)) and error.errno not in CANNOT_WRITE:
             raise
         raise CannotWrite(f"{file} cannot be written: {error.strerror}") from None
     finally:
-        if sys.exc_info()[0] is not None:
-            part.unlink(missing_ok=True)
+        if part is not None and sys.exc_info()[0] is not None:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def write_parquet(stream: BinaryIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:

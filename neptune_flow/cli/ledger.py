@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neptune_flow.cli.common import HELP, WELL, WRONG, failures_as_exit_code, load_settings
-from neptune_flow.errors import NeptuneError
+from neptune_flow.cli.common import HELP, OFFSET, PARTITION, WELL, WRONG, load_settings
 
 if TYPE_CHECKING:
     from neptune_flow.mend.describe import Facts
     from neptune_flow.mend.plan import Change, Plan
-    from neptune_flow.mend.scene import Log
     from neptune_flow.settings import Settings
 
 LOOKS_MAX = 3
@@ -52,32 +50,32 @@ def show(*, as_json: bool, with_kafka: bool) -> None:
       neptune ledger show
       neptune ledger show --json | jq '.problems'
     """
-    with failures_as_exit_code():
-        settings = load_settings()
-        facts = _look(settings, with_kafka=with_kafka)
-        for _ in range(LOOKS_MAX - 1):
-            problems = facts["problems"]
-            if not problems or (facts := _look(settings, with_kafka=with_kafka))["problems"] == problems:
-                break
+    settings = load_settings()
+    facts = _look(settings, with_kafka=with_kafka)
+    for _ in range(LOOKS_MAX - 1):
+        problems = facts["problems"]
+        if not problems or (facts := _look(settings, with_kafka=with_kafka))["problems"] == problems:
+            break
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(_shown(facts)))
     sys.exit(WRONG if facts["problems"] else WELL)
 
 
 def _look(settings: Settings, *, with_kafka: bool) -> Facts:
+    from neptune_flow.inspection.opening import log_or_why
     from neptune_flow.mend.describe import describe
     from neptune_flow.mend.scene import open_tables
 
     tables = open_tables(settings)
     if tables.rows is None and tables.quarantine is None:
         tables.both()
-    log, why = _log(settings) if with_kafka else (None, "not asked")
+    log, why = log_or_why(settings) if with_kafka else (None, "not asked")
     return describe(tables, log, settings.kafka.topic) | ({"kafka_error": why} if why else {})
 
 
-def _offsets(_context: click.Context, _option: click.Parameter, text: str | None) -> dict[int, int]:
+def _offsets(context: click.Context, option: click.Parameter, text: str | None) -> dict[int, int]:
     try:
         pairs = [pair.split("=") for pair in text.split(",")] if text else []
-        offsets = {int(partition): int(offset) for partition, offset in pairs}
+        offsets = {PARTITION(int(p), option, context): OFFSET(int(o), option, context) for p, o in pairs}
     except ValueError:
         raise click.BadParameter("give it as partition=offset, such as 0=1200,1=977") from None
     if len(offsets) != len(pairs):
@@ -88,7 +86,9 @@ def _offsets(_context: click.Context, _option: click.Parameter, text: str | None
 @command.command("set", context_settings=HELP)
 @click.option("--from", "source", type=click.Choice(SOURCES), help="Where Neptune shall go on: see above.")
 @click.option("--offsets", callback=_offsets, help="Where Neptune shall go on, as partition=offset: 0=1200,1=977")
-@click.option("--partition", "partitions", type=int, multiple=True, help="Only this Kafka partition; may be repeated.")
+@click.option(
+    "--partition", "partitions", type=PARTITION, multiple=True, help="Only this Kafka partition; may be repeated."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def set_(*, source: str | None, offsets: dict[int, int], partitions: tuple[int, ...], dry_run: bool, yes: bool) -> None:
@@ -130,28 +130,18 @@ def set_(*, source: str | None, offsets: dict[int, int], partitions: tuple[int, 
     if not (yes or dry_run or sys.stdin.isatty()):
         raise click.UsageError("nobody can be asked here: add --yes, or --dry-run to see what would happen")
     wish = Wish(Source(source) if source else Source.OFFSETS, offsets, frozenset(partitions))
-    with failures_as_exit_code():
-        settings = load_settings()
-        patience = Patience(min(settings.start_wait_s_max, WAIT_S_MAX))
-        rows, quarantine = patience.call("catalog", lambda: open_tables(settings)).both()
-        log = patience.call("Kafka", lambda: ask_kafka(settings))
-        plan = prepare(wish, log, rows, quarantine, patience)
-        click.echo("\n".join(_planned(plan, rows.table.name)))
-        if dry_run:
-            return
-        if not yes and not click.confirm("Set the ledger?"):
-            sys.exit(WRONG)
-        snapshot = land(plan, rows, quarantine, patience, settings.snapshots_max)
-        click.echo(f"the ledger is set: snapshot {snapshot} of {rows.table.name}")
-
-
-def _log(settings: Settings) -> tuple[Log | None, str]:
-    from neptune_flow.mend.scene import ask_kafka
-
-    try:
-        return ask_kafka(settings), ""
-    except NeptuneError as error:
-        return None, error.primary
+    settings = load_settings()
+    patience = Patience(min(settings.start_wait_s_max, WAIT_S_MAX))
+    rows, quarantine = patience.call("catalog", lambda: open_tables(settings)).both()
+    log = patience.call("Kafka", lambda: ask_kafka(settings))
+    plan = prepare(wish, log, rows, quarantine, patience)
+    click.echo("\n".join(_planned(plan, rows.table.name)))
+    if dry_run:
+        return
+    if not yes and not click.confirm("Set the ledger?"):
+        sys.exit(WRONG)
+    snapshot = land(plan, rows, quarantine, patience, settings.snapshots_max)
+    click.echo(f"the ledger is set: snapshot {snapshot} of {rows.table.name}")
 
 
 def _planned(plan: Plan, table: str) -> list[str]:

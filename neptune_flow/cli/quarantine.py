@@ -16,12 +16,13 @@ import click
 from neptune_flow.cli.common import (
     EXIT_CODES,
     HELP,
+    OFFSET,
+    PARTITION,
     WELL,
     WRONG,
     as_json_option,
     console,
     echo_json,
-    failures_as_exit_code,
     load_settings,
     plain_table,
 )
@@ -64,7 +65,9 @@ def _filters(function: F) -> F:
             metavar="TIME",
             help="Whose Kafka time is this one or later: 2025-03-01, 2025-03-01T12:00 (UTC).",
         ),
-        click.option("--partition", "partitions", type=int, multiple=True, help="Of this Kafka partition; repeatable."),
+        click.option(
+            "--partition", "partitions", type=PARTITION, multiple=True, help="Of this Kafka partition; repeatable."
+        ),
         click.option("--field", "fields", multiple=True, help="Refused for this field, or one within; repeatable."),
         click.option("--reason", "kinds", multiple=True, help="Refused for a reason of this kind; repeatable."),
     ):
@@ -109,19 +112,18 @@ def list_(*, limit: int, summary: bool, as_json: bool, **filters: Any) -> None:
     """
     from neptune_flow.inspection import rejects
 
-    with failures_as_exit_code():
-        picture = rejects.open_quarantine(load_settings())
-        with bar("reading rejects", picture.rows) as advance:
-            columns = rejects.COUNTED if summary else rejects.LISTED
-            found = rejects.batches(picture, _wanted(filters), columns, advance)
-            counted = rejects.count(found) if summary else None
-            listed = rejects.newest(found, limit)
-        if counted:
-            _echo_summary(counted, as_json=as_json)
-        elif as_json:
-            echo_json([rejects.to_json(reject) for reject in listed])
-        else:
-            _show_list(listed, limit)
+    picture = rejects.open_quarantine(load_settings())
+    with bar("reading rejects", picture.rows) as advance:
+        columns = rejects.COUNTED if summary else rejects.LISTED
+        found = rejects.batches(picture, _wanted(filters), columns, advance)
+        counted = rejects.count(found) if summary else None
+        listed = rejects.newest(found, limit)
+    if counted:
+        _echo_summary(counted, as_json=as_json)
+    elif as_json:
+        echo_json([rejects.to_json(reject) for reject in listed])
+    else:
+        _show_list(listed, limit)
 
 
 def _show_list(found: list[Reject], limit: int) -> None:
@@ -181,7 +183,7 @@ class _Place(click.ParamType[tuple[int, int]]):
         partition, _, offset = str(value).partition(":")
         if not (partition.isdecimal() and offset.isdecimal()):
             self.fail("give it as partition:offset, such as 2:1733", param, ctx)
-        return int(partition), int(offset)
+        return PARTITION(partition, param, ctx), OFFSET(offset, param, ctx)
 
 
 @command.command(context_settings=HELP)
@@ -204,18 +206,17 @@ def show(*, place: tuple[int, int], raw: bool, as_json: bool) -> None:
 
     if raw and as_json:
         raise click.UsageError("--raw and --json exclude each other")
-    with failures_as_exit_code():
-        found = rejects.find(rejects.open_quarantine(load_settings()), *place)
-        if not found:
-            click.echo(f"the quarantine has no message {place[0]}:{place[1]}", err=True)
-            sys.exit(WRONG)
-        if raw:
-            sys.stdout.buffer.write(found[0]["value"] or b"")
-        elif as_json:
-            echo_json([rejects.to_json(reject) for reject in found])
-        else:
-            for reject in found:
-                click.echo("\n".join(_lines(reject)))
+    found = rejects.find(rejects.open_quarantine(load_settings()), *place)
+    if not found:
+        click.echo(f"the quarantine has no message {place[0]}:{place[1]}", err=True)
+        sys.exit(WRONG)
+    if raw:
+        sys.stdout.buffer.write(found[0]["value"] or b"")
+    elif as_json:
+        echo_json([rejects.to_json(reject) for reject in found])
+    else:
+        for reject in found:
+            click.echo("\n".join(_lines(reject)))
 
 
 def _lines(reject: Reject) -> Iterator[str]:
@@ -267,14 +268,13 @@ def export(*, form: str | None, output: Path | None, **filters: Any) -> None:
     """
     from neptune_flow.inspection import rejects
 
-    with failures_as_exit_code():
-        picture = rejects.open_quarantine(load_settings())
-        form = form or ("parquet" if output and output.suffix == ".parquet" else "jsonl")
-        with bar("reading rejects", picture.rows) as advance, destination(output) as stream:
-            batches = rejects.batches(picture, _wanted(filters), advance=advance)
-            write = write_parquet if form == "parquet" else _write_jsonl
-            written = write(stream, picture.schema, batches)
-        click.echo(f"{written:,} rejects written" + (f" to {output}" if output else ""), err=True)
+    picture = rejects.open_quarantine(load_settings())
+    form = form or ("parquet" if output and output.suffix == ".parquet" else "jsonl")
+    with bar("reading rejects", picture.rows) as advance, destination(output) as stream:
+        batches = rejects.batches(picture, _wanted(filters), advance=advance)
+        write = write_parquet if form == "parquet" else _write_jsonl
+        written = write(stream, picture.schema, batches)
+    click.echo(f"{written:,} rejects written" + (f" to {output}" if output else ""), err=True)
     sys.exit(WELL)
 
 

@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from neptune_flow.cli.common import COULD_NOT, HELP, WELL, failures_as_exit_code, load_settings
+from neptune_flow.cli.common import COULD_NOT, HELP, WELL, load_settings
 from neptune_flow.cli.files import destination, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SNAPSHOT = click.IntRange(0, 2**63 - 1)
 TABLE_ROWS = 100
 """Rows that a table on the terminal shows unless told otherwise."""
 PIECE_ROWS = 64
@@ -39,7 +42,9 @@ FORMATS = ("table", "json", "jsonl", "csv", "parquet")
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write, in place only once it is whole. Default: standard output.",
 )
-@click.option("--snapshot", "snapshot_id", type=int, help="As the table was at this snapshot. Default: as it is now.")
+@click.option(
+    "--snapshot", "snapshot_id", type=SNAPSHOT, help="As the table was at this snapshot. Default: as it is now."
+)
 @click.option(
     "--limit", type=click.IntRange(0), help=f"Rows at most. Default: {TABLE_ROWS} for a table, else all of them."
 )
@@ -64,14 +69,13 @@ def command(*, sql: str, form: str | None, output: Path | None, snapshot_id: int
     form = form or _form_of(output)
     sql = sys.stdin.read() if sql == "-" else sql
     limit = TABLE_ROWS if limit is None and form == "table" else limit
-    with failures_as_exit_code():
-        settings = load_settings()
-        try:
-            with answer(settings, sql, snapshot_id) as reader, destination(output) as stream:
-                _WRITERS[form](reader.schema, _limited(reader, limit), stream)
-        except BadQuery as error:
-            click.echo(str(error), err=True)
-            sys.exit(COULD_NOT)
+    settings = load_settings()
+    try:
+        with answer(settings, sql, snapshot_id) as reader, destination(output) as stream:
+            _WRITERS[form](reader.schema, _limited(reader, limit), stream)
+    except BadQuery as error:
+        click.echo(str(error), err=True)
+        sys.exit(COULD_NOT)
     sys.exit(WELL)
 
 
@@ -96,13 +100,24 @@ def _rows(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[object, ...]]:
     """Each row's values, in the order of the columns; few rows at once are objects of Python's."""
     for batch in batches:
         for begin in range(0, batch.num_rows, PIECE_ROWS):
-            yield from zip(*(c.to_pylist() for c in batch.slice(begin, PIECE_ROWS).columns), strict=True)
+            piece = batch.slice(begin, PIECE_ROWS)
+            yield from zip(*map(_values, piece.schema.names, piece.columns), strict=True)
+
+
+def _values(name: str, column: pa.Array) -> list[object]:
+    from neptune_flow.inspection.query import BadQuery
+
+    try:
+        values: list[object] = column.to_pylist()
+    except (ValueError, OverflowError):
+        raise BadQuery(
+            f"{name} has a time outside of the years 1 to 9999: ask for it as text, {name}::varchar"
+        ) from None
+    return values
 
 
 def _write_table(schema: pa.Schema, batches: Iterator[pa.RecordBatch], stream: BinaryIO) -> None:
     """A line for each row; on a terminal that is too narrow for them a line for each value."""
-    import io
-
     from rich.console import Console
     from rich.text import Text
 
@@ -117,9 +132,8 @@ def _write_table(schema: pa.Schema, batches: Iterator[pa.RecordBatch], stream: B
     screen = Console()
     width = Console(width=UNFOLDED).measure(table).maximum
     if stream is not sys.stdout.buffer or not screen.is_terminal:
-        text = io.TextIOWrapper(stream, "utf-8", write_through=True)
-        Console(file=text, width=max(width, 1), color_system=None).print(table)
-        text.detach()
+        with _text(stream) as text:
+            Console(file=text, width=max(width, 1), color_system=None).print(table)
     elif width <= screen.width or not rows:
         screen.print(table)
     else:
@@ -161,20 +175,35 @@ def _json_lines(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterato
 
 def _write_csv(schema: pa.Schema, batches: Iterator[pa.RecordBatch], stream: BinaryIO) -> None:
     import csv
-    import io
 
     from neptune_flow.inspection.values import text_of
 
+    with _text(stream) as text:
+        writer = csv.writer(text)
+        writer.writerow(schema.names)
+        for row in _rows(batches):
+            writer.writerow(["" if value is None else text_of(value) for value in row])
+
+
+@contextmanager
+def _text(stream: BinaryIO) -> Iterator[io.TextIOWrapper]:
+    """Text into the stream, which stays open."""
     text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
-    writer = csv.writer(text)
-    writer.writerow(schema.names)
-    for row in _rows(batches):
-        writer.writerow(["" if value is None else text_of(value) for value in row])
-    text.detach()
+    try:
+        yield text
+    finally:
+        text.detach()
 
 
 def _write_parquet(schema: pa.Schema, batches: Iterator[pa.RecordBatch], stream: BinaryIO) -> None:
-    write_parquet(stream, schema, batches)
+    import pyarrow as pa
+
+    from neptune_flow.inspection.query import BadQuery
+
+    try:
+        write_parquet(stream, schema, batches)
+    except pa.ArrowException as error:
+        raise BadQuery(f"Parquet cannot hold the answer: {error}") from None
 
 
 _WRITERS: dict[str, Callable[[pa.Schema, Iterator[pa.RecordBatch], BinaryIO], None]] = {

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from neptune_flow.cli.common import HELP
+from neptune_flow.early import leaving_on_signals
 
 _OF_A_CLUSTER = ("process_id", "addresses", "recovery_directory")
 _OF_A_CLUSTERS_ENVIRONMENT = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWAX_RECOVERY_DIRECTORY")
@@ -21,11 +22,13 @@ _OF_A_CLUSTERS_ENVIRONMENT = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWA
 @click.option(
     "-w",
     "--workers-per-process",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1024),
     envvar="BYTEWAX_WORKERS_PER_PROCESS",
     help="Workers (threads) of this process.",
 )
-@click.option("-i", "--process-id", type=click.IntRange(0), help="Number of this process in its cluster, from 0.")
+@click.option(
+    "-i", "--process-id", type=click.IntRange(0, 65_535), help="Number of this process in its cluster, from 0."
+)
 @click.option("-a", "--addresses", help='All processes of the cluster: "host0:2101;host1:2101"')
 @click.option(
     "-r",
@@ -36,11 +39,15 @@ _OF_A_CLUSTERS_ENVIRONMENT = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWA
 @click.option(
     "-s",
     "--snapshot-interval",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 86_400),
+    envvar="BYTEWAX_SNAPSHOT_INTERVAL",
     help="Seconds between commits at most. Default: 1.",
 )
 @click.option(
-    "-b", "--backup-interval", type=click.IntRange(0), help="Seconds for which old recovery data is kept. Default: 0."
+    "-b",
+    "--backup-interval",
+    type=click.IntRange(0, 31_622_400),
+    help="Seconds for which old recovery data is kept. Default: 0.",
 )
 @click.option(
     "--group/--no-group",
@@ -54,7 +61,7 @@ def command(*, in_group: bool, **options: object) -> None:
 
     The same flow as `python dataflow.py` and `python -m bytewax.run dataflow:flow -s 1`. No option is needed: Neptune resumes from the table.
     On SIGTERM or SIGINT it takes no more, commits what is there and ends, within NEPTUNE_DRAIN_S_MAX. Each option can come from the environment
-    variable of Bytewax's, such as BYTEWAX_WORKERS_PER_PROCESS; in group mode only the workers can.
+    variable of Bytewax's, such as BYTEWAX_WORKERS_PER_PROCESS; in group mode only workers and snapshot interval can.
 
     With --group it joins the consumer group, lands the Kafka partitions that it is assigned, and hands them over when processes come and go:
     start as many as you like. Without, it lands the whole topic, alone or as a member of a Bytewax cluster (-i, -a).
@@ -82,9 +89,14 @@ def command(*, in_group: bool, **options: object) -> None:
       neptune run -r /data/recovery
       neptune run -i 0 -a "host0:2101;host1:2101"
     """
-    if in_group:
-        _run_group(options)
-        return
+    with leaving_on_signals():
+        if in_group:
+            _run_group(options)
+        else:
+            _run_all(options)
+
+
+def _run_all(options: Mapping[str, object]) -> None:
     from neptune_flow.runner import run_package
 
     given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neptune_flow.cli.common import HELP
+from neptune_flow.cli.common import COUNT_MAX, HELP, VEHICLES_MAX, Number
 from neptune_flow.cli.progress import bar
 from neptune_flow.errors import NeptuneError
 
 if TYPE_CHECKING:
     from neptune_flow.simulator import SimulatedMessage
 
-SHARE = click.FloatRange(0, 1)
+SHARE = Number(0, 1)
+RATE_MIN, RATE_MAX = 0.001, 10_000_000
+FIRST_TIME = datetime(1970, 1, 2, tzinfo=UTC)
 TOLD_EVERY = 100
 """Messages between two steps of the bar."""
 
@@ -42,8 +44,8 @@ class _Rate(click.ParamType[float | None]):
             rate = float(value)
         except ValueError:
             rate = 0.0
-        if not 0 < rate < float("inf"):
-            self.fail("give messages per second, above 0, or max", param, ctx)
+        if not RATE_MIN <= rate <= RATE_MAX:
+            self.fail(f"give messages per second, {RATE_MIN} to {RATE_MAX:,}, or max", param, ctx)
         return rate
 
 
@@ -57,16 +59,25 @@ class _Time(click.ParamType[datetime]):
             moment = datetime.fromisoformat(str(value))
         except ValueError:
             self.fail("give a time in ISO 8601, such as 2025-03-01T12:00:00Z", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment < FIRST_TIME:
+            self.fail(f"give a time from {FIRST_TIME:%Y-%m-%d} on, where Kafka's times begin", param, ctx)
+        return moment
 
 
 @click.command(context_settings=HELP)
-@click.option("--count", type=click.IntRange(1), help="Messages to produce. Default: until stopped.")
+@click.option("--count", type=click.IntRange(1, COUNT_MAX), help="Messages to produce. Default: until stopped.")
 @click.option("--rate", type=_Rate(), default="1000", show_default=True, help="Messages per second, or max.")
 @click.option(
-    "--partitions", type=click.IntRange(1), default=4, show_default=True, help="Of the topic, where it is missing."
+    "--partitions",
+    type=click.IntRange(1, 10_000),
+    default=4,
+    show_default=True,
+    help="Of the topic, where it is missing.",
 )
-@click.option("--vehicles", type=click.IntRange(1), default=1000, show_default=True, help="Vehicles on the road.")
+@click.option(
+    "--vehicles", type=click.IntRange(1, VEHICLES_MAX), default=1000, show_default=True, help="Vehicles on the road."
+)
 @click.option("--bad-share", type=SHARE, default=0.01, show_default=True, help="Part of bad messages, of all kinds.")
 @click.option("--late-share", type=SHARE, default=0.0, show_default=True, help="Part of messages 5 to 60 minutes late.")
 @click.option(
@@ -77,7 +88,7 @@ class _Time(click.ParamType[datetime]):
 )
 @click.option(
     "--interval-s",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0.000_001, 86_400),
     help="Event time between two reports of a vehicle, seconds. Default: vehicles / rate, so that event time is the clock's.",
 )
 @click.option("--start", type=_Time(), help="First event time, ISO 8601. Default: now.")
@@ -138,6 +149,10 @@ def command(
     except NeptuneError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
+    except OverflowError:
+        raise click.UsageError(
+            "event time leaves the year 9999: give an earlier --start, or a shorter --interval-s"
+        ) from None
     click.echo(f"{sent} messages to topic {kafka.topic}, {bad.total()} of them bad:")
     for name, number in sorted(bad.items()):
         click.echo(f"  {number:>8} {name}")

@@ -17,10 +17,10 @@ from neptune_flow.cli.common import (
     HELP,
     WELL,
     WRONG,
+    Number,
     as_json_option,
     console,
     echo_json,
-    failures_as_exit_code,
     load_settings,
     plain_table,
     span,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--commits", "commits_max", type=click.IntRange(0), default=5, show_default=True, help="Last commits to show."
 )
 @click.option("--kafka/--no-kafka", "with_kafka", default=True, help="Whether to ask Kafka for what waits.")
-@click.option("--watch", "watch_s", type=click.FloatRange(0.5), help="Look again after so many seconds, until Ctrl-C.")
+@click.option("--watch", "watch_s", type=Number(0.5, 86_400), help="Look again after so many seconds, until Ctrl-C.")
 @as_json_option
 def command(*, commits_max: int, with_kafka: bool, watch_s: float | None, as_json: bool) -> None:
     """Say whether data lands, how fresh and how complete it is.
@@ -50,7 +50,7 @@ def command(*, commits_max: int, with_kafka: bool, watch_s: float | None, as_jso
     any more. With --json and --watch each look is one line.
 
     \b
-    Exit codes: 0 well; 1 Neptune would stop here, or a message has waited for longer than NEPTUNE_COMMIT_AGE_S_MAX
+    Exit codes: 0 well; 1 there is no table yet, or Neptune would stop here, or a message has waited for longer than NEPTUNE_COMMIT_AGE_S_MAX
     and 10 s, or Kafka does not answer; 2 wrong usage, or it could not be looked.
     \b
     Examples:
@@ -60,16 +60,15 @@ def command(*, commits_max: int, with_kafka: bool, watch_s: float | None, as_jso
     """
     from neptune_flow.inspection.status import look
 
-    with failures_as_exit_code():
-        settings = load_settings()
-        if watch_s is not None:
-            _watch(settings, commits_max, watch_s, with_kafka=with_kafka, as_json=as_json)
-            sys.exit(WELL)
-        status = look(settings, commits_max=commits_max, with_kafka=with_kafka)
-        if as_json:
-            echo_json(status.to_json())
-        else:
-            console().print(*_shown(status), sep="\n")
+    settings = load_settings()
+    if watch_s is not None:
+        _watch(settings, commits_max, watch_s, with_kafka=with_kafka, as_json=as_json)
+        sys.exit(WELL)
+    status = look(settings, commits_max=commits_max, with_kafka=with_kafka)
+    if as_json:
+        echo_json(status.to_json())
+    else:
+        console().print(*_shown(status), sep="\n")
     sys.exit(WELL if status.is_well else WRONG)
 
 
@@ -112,7 +111,11 @@ def _looks(
 def _shown(status: Status) -> Iterator[RenderableType]:
     from rich.text import Text
 
+    from neptune_flow.inspection.opening import NO_TABLE_HINT
+
     yield Text(status.verdict, style="bold green" if status.is_well else "bold red")
+    if not status.has_table:
+        yield Text(f"  hint: {NO_TABLE_HINT}")
     for problem in status.problems:
         for name, text in problem.items():
             if text:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neptune_flow.cli.common import HELP, WELL, WRONG, failures_as_exit_code, load_settings
+from neptune_flow.cli.common import HELP, WELL, WRONG, console, load_settings
 from neptune_flow.cli.progress import bars
 
 if TYPE_CHECKING:
@@ -68,22 +68,19 @@ def command(
       neptune verify --day 2025-03-01
       neptune verify --no-kafka --json | jq '.faults'
     """
-    from rich.console import Console
-
     from neptune_flow.verify.run import verify
     from neptune_flow.verify.task import open_task
     from neptune_flow.verify.text import show
 
     if day and since:
         raise click.UsageError("--day and --since exclude each other")
-    with failures_as_exit_code():
-        task = open_task(load_settings(), _event_days(day, since), kafka, kafka_messages_max)
-        with _progress() as watcher:
-            report = verify(task, watcher)
-        if as_json:
-            click.echo(json.dumps(report.to_json(), indent=2))
-        else:
-            show(Console(highlight=False), report)
+    task = open_task(load_settings(), _event_days(day, since), kafka, kafka_messages_max)
+    with _progress() as watcher:
+        report = verify(task, watcher)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        show(console(), report)
     sys.exit(WELL if report.is_whole else WRONG)
 
 

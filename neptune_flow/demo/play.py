@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from neptune_flow.demo.evidence import Evidence, count_reasons, examine, offsets_by_partition
-from neptune_flow.demo.report import show
+from neptune_flow.demo.report import show, show_way_on
 from neptune_flow.demo.stage import TOPIC, FlowProcess, Simulation, environment
 from neptune_flow.errors import NeptuneError
 from neptune_flow.iceberg import Lake
@@ -231,8 +231,5 @@ def play(*, folder: Path | None, seconds: float, rate: float, vehicles: int, see
             return error.exit_code
         except KeyboardInterrupt:
             return 130
-        if folder is None:
-            console.print("\nThe tables lay in a temporary folder and are gone now; --folder DIR keeps them.")
-        else:
-            console.print(f"\nCatalog, tables and the flow's log are in {place}", highlight=False)
+        show_way_on(console, None if folder is None else place)
     return code

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -11,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neptune_flow.demo.evidence import Evidence, PartitionEvidence
+from neptune_flow.demo.stage import catalog_properties
 from neptune_flow.iceberg.reading import FileInfo
 from neptune_flow.simulator import BAD_KINDS
 
@@ -29,6 +33,26 @@ def show(
     """Everything that was found, in the order of the message's way."""
     console.print()
     console.print(Group(*_parts(evidence, bad_by_name, files, sample)))
+
+
+def show_way_on(console: Console, place: Path | None) -> None:
+    """How to look at the tables further; `place` is the folder that holds them, None where they are gone."""
+    if place is None:
+        console.print(
+            "\nThe tables lay in a temporary folder and are gone now; --folder DIR keeps them to be looked at."
+        )
+        return
+    python = Path(sys.executable)
+    neptune = f"{python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python} -m neptune_flow"
+    lines = (
+        f"\nCatalog, tables and the flow's log are in {place}. To look further:\n",
+        f"  export NEPTUNE_CATALOG_PROPERTIES={shlex.quote(catalog_properties(place))}",
+        f'  {neptune} query "select status, count(*) from rows group by all"',  # noqa: S608 - a command to be shown
+        f"  {neptune} quarantine list",
+        f"  {neptune} verify --no-kafka",
+    )
+    # Not folded: lines are to be copied.
+    console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 def _parts(

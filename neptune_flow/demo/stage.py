@@ -30,13 +30,17 @@ _LATE_SHARE = 0.005
 _KILL_WAIT_S = 10.0
 
 
+def catalog_properties(folder: Path) -> str:
+    """A catalog and a warehouse in this folder, as a setting has them."""
+    return json.dumps({"type": "sql", "uri": f"sqlite:///{folder}/catalog.db", "warehouse": f"file://{folder}"})
+
+
 def environment(bootstrap_servers: str, folder: Path) -> dict[str, str]:
     """Neptune's settings for a catalog and a table in this folder; short windows, so that there is something to see."""
-    catalog = {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db", "warehouse": f"file://{folder}"}
     return {
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "KAFKA_TOPIC": TOPIC,
-        "NEPTUNE_CATALOG_PROPERTIES": json.dumps(catalog),
+        "NEPTUNE_CATALOG_PROPERTIES": catalog_properties(folder),
         "NEPTUNE_WINDOW_S": "3",
         "NEPTUNE_ALLOWED_LATENESS_S": "1",
         "NEPTUNE_IDLE_TIMEOUT_S": "3",

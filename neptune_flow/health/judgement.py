@@ -9,6 +9,9 @@ flow itself would bear (NEPTUNE_RETRY_S_MAX) and STUCK_AFTER_S more. Starting an
 waited for its commit past NEPTUNE_COMMIT_AGE_S_MAX and COMMIT_ALLOWANCE_S ("running but not committing"), and when it is stuck.
 
 A service is away if its probe says so, or if the flow itself waits for it: each may notice first.
+
+While storage or catalog is away reading stops, too, once the flow has something to write or to commit: that is said, since what waits in Kafka then is not the
+topic's fault.
 """
 
 from __future__ import annotations
@@ -18,13 +21,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from neptune_flow.vitals import Phase, Vitals
-
-KAFKA, STORAGE, TABLE = "kafka", "storage", "table"
-SERVICES = (KAFKA, STORAGE, TABLE)
+from neptune_flow.vitals import CATALOG, SERVICES, STORAGE, Phase, Vitals
 
 STUCK_AFTER_S = 180.0
 """Longer than any single step may take: each call has a limit of seconds, and one that is repeated shows as an outage."""
+
+PAUSED_AFTER_S = 15.0
+"""Longer than reading rests between two batches, or for a commit."""
 
 COMMIT_ALLOWANCE_S = 20.0
 """What is due waits for the end of the epoch (10 s by Bytewax's default), and then for the commit itself."""
@@ -49,6 +52,8 @@ class Service(NamedTuple):
     """Of its last answer."""
     error: str = ""
     """Why it counts as away, in one sentence."""
+    waited_since_s: float | None = None
+    """Since when the flow itself waits for it; its limit counts from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class Seen:
     """Per Kafka partition, the offset after the last message that may be read."""
     still_s: float = 0.0
     """How long no step of the flow has moved."""
+    read_still_s: float = 0.0
+    """How long nothing has been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +88,19 @@ class Verdict:
     reasons: tuple[str, ...]
     """Why it is not ready, each in one sentence; empty where it is."""
     services: Mapping[str, Service]
+    paused: str = ""
+    """Why nothing is read though messages wait, in one sentence; empty where reading goes on, or has nothing to do."""
 
 
 def judge(vitals: Vitals, seen: Seen, limits: Limits, now_s: float) -> Verdict:
     """The verdict at `now_s`, seconds since 1970-01-01."""
-    services = {name: _with_outages(name, seen.services.get(name, Service()), vitals) for name in SERVICES}
+    services = {name: _with_outage(name, seen.services.get(name, Service()), vitals) for name in SERVICES}
     is_stuck = _is_stuck(vitals, seen, services, limits, now_s)
+    paused = _paused(vitals, seen, services)
     reasons = [
         *_of_the_phase(vitals),
         *_of_services(services, now_s),
+        *([paused] if paused else []),
         *_of_the_commit(vitals, limits, now_s),
         *([f"no step has moved for {seen.still_s:.0f} s though there is something to do"] if is_stuck else []),
     ]
@@ -99,24 +110,18 @@ def judge(vitals: Vitals, seen: Seen, limits: Limits, now_s: float) -> Verdict:
         state="stuck" if is_stuck else vitals.phase.value,
         reasons=tuple(reasons),
         services=services,
+        paused=paused,
     )
 
 
-def service_of(what: str) -> str:
-    """Which service the flow waits for, by the name that it gives it (`Patience.call`)."""
-    if what == "Kafka":
-        return KAFKA
-    return STORAGE if what.startswith(("storage of ", "object storage")) else TABLE
-
-
-def _with_outages(name: str, probed: Service, vitals: Vitals) -> Service:
-    outages = [o for what, o in tuple(vitals.outages.items()) if service_of(what) == name]
-    if not outages:
+def _with_outage(name: str, probed: Service, vitals: Vitals) -> Service:
+    outage = vitals.outages.get(name)
+    if outage is None:
         return probed
-    first = min(outages, key=lambda o: o.since_s)
     if probed.state is not State.AWAY:
-        return Service(State.AWAY, first.since_s, probed.latency_ms, first.error)
-    return probed._replace(since_s=min(first.since_s, probed.since_s or first.since_s))
+        return Service(State.AWAY, outage.since_s, probed.latency_ms, outage.error, outage.since_s)
+    since_s = min(outage.since_s, probed.since_s or outage.since_s)
+    return probed._replace(since_s=since_s, waited_since_s=outage.since_s)
 
 
 def _is_stuck(vitals: Vitals, seen: Seen, services: Mapping[str, Service], limits: Limits, now_s: float) -> bool:
@@ -126,13 +131,21 @@ def _is_stuck(vitals: Vitals, seen: Seen, services: Mapping[str, Service], limit
     is_explained = any(
         s.state is State.AWAY and now_s - (s.since_s or now_s) <= explained_s_max for s in services.values()
     )
-    return not is_explained and (_is_overdue(vitals, limits, now_s) or _has_unread(vitals, seen.readable))
+    return not is_explained and (_is_overdue(vitals, limits, now_s) or _unread(vitals, seen.readable) > 0)
 
 
-def _has_unread(vitals: Vitals, readable: Mapping[int, int]) -> bool:
-    """Of the partitions that this process reads; the client hears of a log's end only for those."""
+def _unread(vitals: Vitals, readable: Mapping[int, int]) -> int:
+    """Messages at most, of the partitions that this process reads; the client hears of a log's end only for those."""
     mine = ((n, p) for n, p in tuple(vitals.partitions.items()) if p.log_end is not None)
-    return any(p.read_next is not None and readable.get(n, 0) > p.read_next for n, p in mine)
+    return sum(max(0, readable.get(n, 0) - p.read_next) for n, p in mine if p.read_next is not None)
+
+
+def _paused(vitals: Vitals, seen: Seen, services: Mapping[str, Service]) -> str:
+    away = [name for name in (STORAGE, CATALOG) if services[name].state is State.AWAY]
+    unread = _unread(vitals, seen.readable)
+    if not away or not unread or vitals.phase is not Phase.RUNNING or seen.read_still_s <= PAUSED_AFTER_S:
+        return ""
+    return f"reading is paused for {seen.read_still_s:.0f} s until {away[0]} is back: {unread} messages wait in Kafka"
 
 
 def _is_overdue(vitals: Vitals, limits: Limits, now_s: float) -> bool:
@@ -146,9 +159,12 @@ def _of_the_phase(vitals: Vitals) -> Iterator[str]:
 
 
 def _of_services(services: Mapping[str, Service], now_s: float) -> Iterator[str]:
+    # Many catalogs read the tables' metadata from the storage, and hang with it.
+    is_storage_away = services[STORAGE].state is State.AWAY
     for name, service in services.items():
         if service.state is State.AWAY:
-            yield f"{name} has been away for {now_s - (service.since_s or now_s):.0f} s: {service.error}"
+            waits = "; it may only wait for the storage" if name == CATALOG and is_storage_away else ""
+            yield f"{name} has been away for {now_s - (service.since_s or now_s):.0f} s: {service.error}{waits}"
 
 
 def _of_the_commit(vitals: Vitals, limits: Limits, now_s: float) -> Iterator[str]:

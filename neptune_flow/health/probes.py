@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable
 
 from neptune_flow.errors import NeptuneError
-from neptune_flow.health.judgement import KAFKA, STORAGE, TABLE, Service, State
+from neptune_flow.health.judgement import Service, State
 from neptune_flow.iceberg import Lake, TableReader
 from neptune_flow.kafka import KafkaAddress
 from neptune_flow.kafka.probe import TopicProbe
 from neptune_flow.settings import Settings
 from neptune_flow.telemetry import get_logger
-from neptune_flow.vitals import Vitals
+from neptune_flow.vitals import CATALOG, KAFKA, STORAGE, Vitals
 
 log = get_logger("neptune.health")
 
@@ -29,6 +29,8 @@ AWAY_INTERVAL_S = 2.0
 """The same while the service is away, so that its return is seen soon; and how often it is looked whether the start is over."""
 CPU_SHARE_MAX = 0.02
 """Of one core, for one service: metadata of a table with thousands of snapshots takes long to load, and is then asked for less often."""
+STORAGE_TIMEOUT_S_MAX = 4.0
+"""Many catalogs read the tables' metadata from the storage, and hang with it: so the storage's probe gives up sooner than the catalog's."""
 ANSWER_S_MAX = 30.0
 """A question that hangs for so long counts as not answered."""
 
@@ -103,7 +105,7 @@ class Places:
 
     def start(self, may_ask: Callable[[], bool]) -> tuple[Probe, ...]:
         """Begin to ask; the storage once the catalog has told where the table lies."""
-        probes = Probe(KAFKA, self._ask_kafka), Probe(STORAGE, self._ask_storage), Probe(TABLE, self._ask_table)
+        probes = Probe(KAFKA, self._ask_kafka), Probe(STORAGE, self._ask_storage), Probe(CATALOG, self._ask_table)
         for probe, is_known in zip(probes, (may_ask, lambda: self._ask_files is not None, may_ask), strict=True):
             threading.Thread(target=probe.run, args=[is_known], name=f"probe of {probe.name}", daemon=True).start()
         return probes
@@ -126,7 +128,10 @@ class Places:
         table = reader.load()
         self._reader = reader
         # With the credentials that the catalog has just given, if it gives any.
-        self._ask_files = table.io.new_input(table.location()).exists
+        timeout_s = str(min(self._settings.request_timeout_s, STORAGE_TIMEOUT_S_MAX))
+        limits = {"s3.connect-timeout": timeout_s, "s3.request-timeout": timeout_s}
+        files = type(table.io)({**table.io.properties, **limits})
+        self._ask_files = files.new_input(table.location()).exists
 
     def _ask_storage(self) -> None:
         """Asks for the table's folder, an answer of any kind will do: some storages know no folders. Nothing is written."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from neptune_flow.health.judgement import Service, Verdict
-from neptune_flow.vitals import Vitals
+from neptune_flow.vitals import CATALOG, KAFKA, STORAGE, Vitals
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -19,7 +19,7 @@ def report(vitals: Vitals, verdict: Verdict, now_s: float) -> dict[str, Any]:
     """What `/healthz` tells at `now_s`, seconds since 1970-01-01."""
     parts = tuple(sorted(vitals.partitions.items()))
     knows_ledger = vitals.commits_here
-    lags = {n: p.lag for n, p in parts if knows_ledger and p.lag is not None}
+    lags = {str(n): p.lag for n, p in parts if knows_ledger and p.lag is not None}
     last_commit_s = vitals.last_commit_s if knows_ledger else None
     least_s = vitals.watermark_least / 1e6 if knows_ledger and vitals.watermark_least is not None else None
     refused, accepted = vitals.rejects.total(), vitals.rows
@@ -35,7 +35,10 @@ def report(vitals: Vitals, verdict: Verdict, now_s: float) -> dict[str, Any]:
             "since": iso(vitals.began_s),
             "error": verdict.reasons[0] if verdict.reasons else None,
         },
-        **{name: _entry(service) for name, service in verdict.services.items()},
+        KAFKA: _entry(verdict.services[KAFKA]),
+        STORAGE: _entry(verdict.services[STORAGE]),
+        # Asked for by loading the table, so it is also away where there is no table.
+        "table": _entry(verdict.services[CATALOG]),
         "lag": {"messages": sum(lags.values()) if lags else None, "partitions": lags},
         "last_commit": {"at": iso(last_commit_s), "age_s": _age_s(last_commit_s, now_s)},
         "waiting": {"since": iso(vitals.waiting_since_s), "age_s": _age_s(vitals.waiting_since_s, now_s)},
@@ -54,6 +57,7 @@ def _entry(service: Service) -> dict[str, Any]:
         "state": service.state.value,
         "latency_ms": None if service.latency_ms is None else round(service.latency_ms, 1),
         "since": iso(service.since_s),
+        "flow_waits_since": iso(service.waited_since_s),
         "error": service.error or None,
     }
 

@@ -1,4 +1,7 @@
-"""What is watched from beside the flow while a process runs: the services by their probes, and whether the steps move."""
+"""What is watched from beside the flow while a process runs: the services by their probes, and whether the steps move.
+
+What no step of the flow can say of itself is logged here: that reading is paused.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from neptune_flow.health.judgement import Limits, Seen, Verdict, judge
+from neptune_flow.health.judgement import Limits, Seen, State, Verdict, judge
 from neptune_flow.health.probes import Places, Probe
 from neptune_flow.settings import Settings
-from neptune_flow.vitals import Phase, Vitals
+from neptune_flow.telemetry import get_logger
+from neptune_flow.vitals import Partition, Phase, Vitals
+
+log = get_logger("neptune.health")
 
 LOOK_INTERVAL_S = 5.0
 NOT_LOOKED_S_MAX = 20.0
@@ -24,17 +30,33 @@ class HealthWatch:
         self._limits = Limits(settings.commit_age_s_max, settings.retry_s_max)
         self._places = Places(settings, vitals)
         self._probes: tuple[Probe, ...] = ()
-        self._movement = Movement(vitals)
+        self._movement = Movement(lambda: _steps(vitals))
+        self._reading = Movement(lambda: [p.read_next for _, p in _partitions(vitals)])
+        self._is_paused = False
 
     def start(self) -> None:
         """Begin to ask, in threads that end with the process."""
         self._probes = self._places.start(self._may_ask)
+        self._vitals.away_since = self._away_since
         threading.Thread(target=self._look, name="health", daemon=True).start()
 
     def _look(self) -> None:
         while True:
-            self._movement.still_s()
+            self._tell_reading(self.verdict())
             time.sleep(LOOK_INTERVAL_S)
+
+    def _tell_reading(self, verdict: Verdict) -> None:
+        if bool(verdict.paused) is self._is_paused or self._vitals.phase is not Phase.RUNNING:
+            return
+        self._is_paused = not self._is_paused
+        if self._is_paused:
+            log.warning("reading_paused", reason=verdict.paused)
+        else:
+            log.info("reading_resumed")
+
+    def _away_since(self) -> dict[str, float | None]:
+        found = self.verdict().services.items()
+        return {n: s.since_s if s.state is State.AWAY else None for n, s in found if s.state is not State.UNKNOWN}
 
     def _may_ask(self) -> bool:
         return self._vitals.phase is not Phase.STARTING
@@ -43,15 +65,15 @@ class HealthWatch:
         """The verdict now; cheap, asks nobody."""
         now_s = time.time()
         services = {probe.name: probe.service(now_s) for probe in self._probes}
-        seen = Seen(services, self._places.readable, self._movement.still_s())
+        seen = Seen(services, self._places.readable, self._movement.still_s(), self._reading.still_s())
         return judge(self._vitals, seen, self._limits, now_s)
 
 
 class Movement:
-    """How long no step of the flow has moved."""
+    """How long a trace of the flow has been the same."""
 
-    def __init__(self, vitals: Vitals, *, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._vitals = vitals
+    def __init__(self, trace_now: Callable[[], object], *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._trace_now = trace_now
         self._clock_s = clock_s
         self._trace: object = None
         self._looked_at_s = self._moved_at_s = clock_s()
@@ -64,11 +86,12 @@ class Movement:
         self._looked_at_s = now_s
         return now_s - self._moved_at_s
 
-    def _trace_now(self) -> object:
-        """Whatever a step that moves leaves behind."""
-        vitals = self._vitals
-        parts = [
-            (p.messages, p.read_next, p.ledger_next, p.waiting, p.watermark)
-            for _, p in sorted(vitals.partitions.items())
-        ]
-        return parts, vitals.committed["commits"], sum(tuple(vitals.retries.values())), vitals.phase
+
+def _partitions(vitals: Vitals) -> list[tuple[int, Partition]]:
+    return sorted(vitals.partitions.copy().items())
+
+
+def _steps(vitals: Vitals) -> object:
+    """Whatever a step that moves leaves behind."""
+    parts = [(p.messages, p.read_next, p.ledger_next, p.waiting, p.watermark) for _, p in _partitions(vitals)]
+    return parts, vitals.committed["commits"], sum(tuple(vitals.retries.values())), vitals.phase

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Generic, TypeVar
@@ -80,9 +80,10 @@ def check(load: Callable[[], Settings], limit_s: float) -> Iterator[Finding]:
     yield kafka.finding
     topic = _ask("topic", lambda: _topic(known), limit_s, after=kafka)
     yield topic.finding
-    yield _ask("storage", lambda: (True, look_at_storage(known), ""), limit_s).finding
+    storage = _ask("storage", lambda: (True, look_at_storage(known), ""), limit_s).finding
+    yield storage
     catalog = _ask("catalog", lambda: _catalog(known), limit_s)
-    yield catalog.finding
+    yield _behind(storage, catalog.finding)
     lake, made = catalog.value, contract.value
     if lake is None:
         # A catalog that is well and gives no lake is a file that the start makes: there is no table either.
@@ -96,8 +97,9 @@ def check(load: Callable[[], Settings], limit_s: float) -> Iterator[Finding]:
         if made is None:
             yield _not_looked(what, "contract")
         else:
-            yield _ask(what, partial(_table, partial(compare, known, made, lake)), limit_s).finding
-    yield _ask("ledgers", lambda: _ledgers(known, topic.value), limit_s).finding
+            table = _ask(what, partial(_table, partial(compare, known, made, lake)), limit_s)
+            yield _behind(storage, table.finding)
+    yield _behind(storage, _ask("ledgers", lambda: _ledgers(known, topic.value), limit_s).finding)
 
 
 def _settings(load: Callable[[], Settings]) -> tuple[Settings, str, str]:
@@ -156,6 +158,15 @@ def _ledgers(settings: Settings, log: Log | None) -> tuple[bool, str, str]:
     hint = f"{lost:,} offsets were lost to Kafka's retention before they were read" if lost else ""
     unseen = "" if log else "; Kafka's log could not be held against them"
     return True, f"agree with each other{unseen}", hint
+
+
+def _behind(storage: Finding, finding: Finding) -> Finding:
+    """What a catalog says that may only wait for its storage."""
+    if not (storage.state is finding.state is State.WRONG):
+        return finding
+    return replace(
+        finding, hint="begin with the storage: many catalogs read the tables' metadata there, and hang with it"
+    )
 
 
 def _not_looked(what: str, needed: str) -> Finding:

@@ -17,10 +17,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from neptune_flow.errors import LedgerConflict, NeptuneError
-from neptune_flow.iceberg import Lake
+from neptune_flow.errors import NeptuneError
 from neptune_flow.iceberg.dataset import Picture, picture_of
 from neptune_flow.iceberg.reading import TableReader
+from neptune_flow.inspection.opening import open_table
 from neptune_flow.settings import Settings
 
 ROWS, QUARANTINE = "rows", "quarantine"
@@ -87,10 +87,9 @@ def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 def _attach(connection: duckdb.DuckDBPyConnection, settings: Settings, sql: str, snapshot_id: int | None) -> None:
     """Make the tables known under all their names."""
-    lake = Lake.of(settings)
     namespace = settings.catalog.namespace
     names = {ROWS: settings.catalog.table, QUARANTINE: settings.quarantine_table}
-    readers = {name: _reader(lake, namespace, own) for name, own in names.items()}
+    readers = {name: open_table(settings, own) for name, own in names.items()}
     of_snapshot = _table_of(readers, snapshot_id)
     schema = _quoted(".".join(namespace))
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
@@ -109,16 +108,6 @@ def _register(connection: duckdb.DuckDBPyConnection, name: str, picture: Picture
     connection.register("copied", batches)
     connection.execute(f"CREATE TEMP TABLE {name} AS FROM copied")
     connection.unregister("copied")
-
-
-def _reader(lake: Lake, namespace: tuple[str, ...], name: str) -> TableReader:
-    reader = lake.find_table(namespace, name)
-    if reader is None:
-        raise LedgerConflict(
-            f"there is no table {'.'.join([*namespace, name])}",
-            hint="check ICEBERG_NAMESPACE and ICEBERG_TABLE; Neptune's first start creates it",
-        )
-    return reader
 
 
 def _table_of(readers: dict[str, TableReader], snapshot_id: int | None) -> str | None:

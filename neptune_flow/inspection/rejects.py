@@ -19,9 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from neptune_flow.errors import LedgerConflict
-from neptune_flow.iceberg import Lake
 from neptune_flow.iceberg.dataset import Picture, picture_of
+from neptune_flow.inspection.opening import open_table
 from neptune_flow.settings import Settings
 
 Reject = dict[str, Any]
@@ -103,13 +102,7 @@ def open_quarantine(settings: Settings) -> Picture:
         LedgerConflict: there is none.
         Unavailable, AccessDenied: the catalog does not answer, or refuses.
     """
-    reader = Lake.of(settings).find_table(settings.catalog.namespace, settings.quarantine_table)
-    if reader is None:
-        raise LedgerConflict(
-            f"there is no table {'.'.join([*settings.catalog.namespace, settings.quarantine_table])}",
-            hint="check ICEBERG_NAMESPACE and ICEBERG_TABLE; Neptune's first start creates it",
-        )
-    return picture_of(reader)
+    return picture_of(open_table(settings, settings.quarantine_table))
 
 
 def batches(

@@ -13,11 +13,12 @@ from typing import Any
 
 from neptune_flow.errors import NeptuneError
 from neptune_flow.iceberg.reading import SnapshotInfo
+from neptune_flow.inspection.opening import log_or_why
 from neptune_flow.kafka import KafkaAddress
 from neptune_flow.kafka.waiting import first_times
 from neptune_flow.ledger import SET_KEY, SUMMARY_KEY, Entry
 from neptune_flow.mend.describe import describe, instant
-from neptune_flow.mend.scene import Log, Tables, ask_kafka, open_tables
+from neptune_flow.mend.scene import Log, Tables, open_tables
 from neptune_flow.settings import Settings
 
 SLACK_S = 10.0
@@ -67,6 +68,8 @@ class Status:
 
     topic: str
     table: str
+    has_table: bool
+    """False before Neptune's first start."""
     now_ms: int
     partitions: tuple[PartitionState, ...]
     complete_up_to: int | None
@@ -111,12 +114,16 @@ class Status:
 
     @property
     def is_well(self) -> bool:
-        """Whether Neptune can go on, and nothing waits for too long."""
-        return not self.problems and not self.is_behind and self.kafka_error in ("", NOT_ASKED)
+        """Whether Neptune has landed something and can go on, and nothing waits for too long."""
+        return self.has_table and not self.problems and not self.is_behind and self.kafka_error in ("", NOT_ASKED)
 
     @property
     def verdict(self) -> str:
         """One sentence."""
+        if not self.has_table:
+            waits = f", and {self.lag:,} offsets wait" if self.lag else ""
+            why = f"; {self.kafka_error}" if self.kafka_error else ""
+            return f"nothing has landed: there is no table {self.table} yet{waits}{why}"
         if self.problems:
             return f"Neptune stops here: {self.problems[0]['what']}"
         if self.kafka_error:
@@ -144,6 +151,7 @@ class Status:
             "well": self.is_well,
             "topic": self.topic,
             "table": self.table,
+            "has_table": self.has_table,
             "lag": self.lag,
             "oldest_wait_s": self.oldest_wait_s,
             "complete_up_to": instant(self.complete_up_to),
@@ -174,40 +182,34 @@ def look(settings: Settings, *, commits_max: int, with_kafka: bool = True) -> St
         with_kafka: whether to ask Kafka; where it does not answer, the tables are told alone.
 
     Raises:
-        LedgerConflict: there is no table.
+        LedgerConflict: there is no table of the rows, but one of their rejects.
         Unavailable, AccessDenied: catalog or storage do not answer, or refuse.
     """
     tables = open_tables(settings)
-    if tables.rows is None:
+    if tables.rows is None and tables.quarantine is not None:
         tables.both()
-    log, error = _log(settings) if with_kafka else (None, NOT_ASKED)
+    log, error = log_or_why(settings) if with_kafka else (None, NOT_ASKED)
     return _status(settings, tables, log, error, commits_max)
-
-
-def _log(settings: Settings) -> tuple[Log | None, str]:
-    try:
-        return ask_kafka(settings), ""
-    except NeptuneError as error:
-        return None, error.primary
 
 
 def _status(settings: Settings, tables: Tables, log: Log | None, error: str, commits_max: int) -> Status:
     rows = tables.rows
-    assert rows is not None  # noqa: S101 - `look` has asked
-    entries = dict(rows.at.ledger.entries) if rows.at.ledger else {}
-    line = rows.table.audit(rows.at).line
+    ledger = rows.at.ledger if rows else None
+    entries = dict(ledger.entries) if ledger else {}
+    line = rows.table.audit(rows.at).line if rows else ()
     own = [s for s in line if SUMMARY_KEY in s.summary]
-    facts = describe(tables, log, settings.kafka.topic)
+    problems = describe(tables, log, settings.kafka.topic)["problems"] if rows else ()
     waiting, why = _waiting(settings, entries, log)
     return Status(
         topic=settings.kafka.topic,
-        table=rows.table.name,
+        table=tables.names[0],
+        has_table=rows is not None,
         now_ms=time.time_ns() // 1_000_000,
         partitions=tuple(_partition(p, entries.get(p), log, waiting) for p in sorted({*entries, *_ranges(log)})),
-        complete_up_to=rows.at.ledger.watermark_least if rows.at.ledger else None,
+        complete_up_to=ledger.watermark_least if ledger else None,
         committed_at_ms=own[-1].timestamp_ms if own else None,
         commits=tuple(_commit(s) for s in line[::-1][:commits_max]),
-        problems=tuple(facts["problems"]),
+        problems=tuple(problems),
         kafka_error=error or why,
         wait_s_max=settings.commit_age_s_max + SLACK_S,
     )

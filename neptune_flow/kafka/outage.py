@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from neptune_flow.errors import Unavailable
 from neptune_flow.kafka.client import KafkaAddress
 from neptune_flow.telemetry import get_logger
-from neptune_flow.vitals import Vitals
+from neptune_flow.vitals import KAFKA, Vitals
 
 log = get_logger("neptune.kafka")
 
@@ -53,8 +53,8 @@ class OutageWatch:
             self._on_silence(now_s, str(error.args[0].str()), is_silent=is_silent)
         else:
             if self._down_since_s is not None:
-                log.info("kafka_back", away_s=round(now_s - self._down_since_s, 1))
-                self._vitals.waits_for("Kafka", None)
+                log.info("kafka_back", away_s=round(self._clock_s() - self._down_since_s, 1))
+                self._vitals.waits_for(KAFKA, None)
             self._down_since_s = None
         self._probe_at_s = now_s + PROBE_INTERVAL_S
 
@@ -64,16 +64,20 @@ class OutageWatch:
 
     def begin(self, why: str) -> None:
         """The client says that all brokers are away."""
+        self._begin(self._clock_s(), why)
+
+    def _begin(self, since_s: float, why: str) -> None:
         if self._down_since_s is None:
-            self._down_since_s = self._probe_at_s = self._clock_s()
-            self._vitals.waits_for("Kafka", why)
-            log.warning("kafka_away", servers=self._address.bootstrap_servers, error=why)
+            self._down_since_s = self._probe_at_s = since_s
+            self._vitals.waits_for(KAFKA, why, self._clock_s() - since_s)
+            log.warning("kafka_away", servers=self._address.bootstrap_servers, error=why, limit_s=self._outage_s_max)
 
     def _on_silence(self, now_s: float, why: str, *, is_silent: bool) -> None:
         if now_s - self._probe_at_s > PROBE_INTERVAL_S:
             # Nobody has asked for long, since the flow was busy: what was in between is not known.
             self._down_since_s = None
-        self.begin(why)
+            self._vitals.waits_for(KAFKA, None)
+        self._begin(now_s, why)
         away_s = now_s - (self._down_since_s or now_s)
         if is_silent and away_s > self._outage_s_max:
             raise Unavailable(

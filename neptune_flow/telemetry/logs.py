@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
 
@@ -33,6 +33,8 @@ _DEPTH_MAX = 8
 
 _secrets: dict[str, None] = {}
 """Every form of every registered secret, longest first, so that no part of a longer one stays."""
+_LINE_CHARACTERS_MIN = 16
+"""Of a secret of several lines, a key in PEM form, each line of this length is one, too."""
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -44,17 +46,21 @@ def register_secret(secret: str) -> None:
     """From now on this text appears in no line. Texts of fewer than four characters cannot be masked."""
     if len(secret) < _SECRET_CHARACTERS_MIN:
         return
-    forms = {
-        secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        repr(secret)[1:-1],
-        quote(secret, safe=""),
-        quote_plus(secret),
-    }
+    lines = [line for line in secret.splitlines() if len(line) >= _LINE_CHARACTERS_MIN and not line.startswith("-----")]
+    forms = {form for text in (secret, *lines) for form in _forms(text)}
     ordered = sorted({*_secrets, *forms}, key=len, reverse=True)
     _secrets.clear()
     _secrets.update(dict.fromkeys(ordered))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """The text itself, escaped and percent-encoded."""
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    yield quote(secret, safe="")
+    yield quote_plus(secret)
 
 
 def configure_logging(level: str = "INFO", form: str = "auto", *, stream: TextIO | None = None) -> None:

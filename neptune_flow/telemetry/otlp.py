@@ -7,6 +7,7 @@ for it. A value that could only be ignored stops the start.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -16,7 +17,10 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from neptune_flow import __version__
 from neptune_flow.errors import SettingsError
+from neptune_flow.settings.values import MASK
 
+_USER_INFO = re.compile(r"\S*@")
+"""What stands before the @ of an address may be a password."""
 PROTOCOL = "http/protobuf"
 _SIGNALS = ("METRICS", "TRACES")
 _EXPORTERS = {"METRICS": ("otlp", "prometheus", "none"), "TRACES": ("otlp", "none")}
@@ -74,7 +78,8 @@ def _is_address(value: str) -> bool:
 
 
 def _wrong(name: str, value: str, allowed: str) -> SettingsError:
-    return SettingsError(f"{name}={value!r}: allowed is {allowed}", hint="docs/metrics.md has the variables")
+    shown = _USER_INFO.sub(f"{MASK}@", value)
+    return SettingsError(f"{name}={shown!r}: allowed is {allowed}", hint="docs/metrics.md has the variables")
 
 
 def secrets_of(environ: Mapping[str, str] = os.environ) -> Iterator[str]:

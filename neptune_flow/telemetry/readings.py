@@ -125,6 +125,15 @@ def outages_s(seen: Seen) -> Iterable[Point]:
     ]
 
 
+def services_up(seen: Seen) -> Iterable[Point]:
+    return [(float(since_s is None), {SERVICE: name}) for name, since_s in seen.vitals.away_since().items()]
+
+
+def services_away_s(seen: Seen) -> Iterable[Point]:
+    found = seen.vitals.away_since().items()
+    return [(0.0 if since_s is None else max(0.0, seen.now_s - since_s), {SERVICE: name}) for name, since_s in found]
+
+
 def phase(seen: Seen) -> Iterable[Point]:
     return [(float(phase is seen.vitals.phase), {PHASE: phase.value}) for phase in Phase]
 

@@ -85,7 +85,7 @@ def test_it_lands_in_any_working_directory_and_drains_on_sigterm(lake: Shelf, tm
         send(lake, 5)
         neptune.wait_for("committed", rejects=5)
         assert neptune.end() == 0
-        assert neptune.events()[-1]["event"] in ("draining", "committed")
+        assert neptune.events()[-1]["event"] == "stopped"
     held = lake.quarantine.read_ledger()
     assert held
     assert held.entries[0].rejects == 5
@@ -157,3 +157,13 @@ def test_a_member_of_the_group_is_not_a_member_of_a_cluster_too(
     told = CliRunner().invoke(main, ["run", "--group", *options], env=environment)
     assert told.exit_code == 2
     assert named in told.output
+
+
+def test_a_member_of_the_group_takes_bytewaxs_workers_and_interval_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[dict[str, int]] = []
+    monkeypatch.setattr("neptune_flow.launch.run_group", lambda **chosen: called.append(chosen))
+    environment = {"BYTEWAX_WORKERS_PER_PROCESS": "2", "BYTEWAX_SNAPSHOT_INTERVAL": "3"}
+    assert CliRunner().invoke(main, ["run", "--group"], env=environment).exit_code == 0
+    assert called == [{"workers": 2, "epoch_s": 3}]

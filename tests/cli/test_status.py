@@ -132,10 +132,22 @@ def test_before_the_first_commit_what_waits_is_told(lake: Shelf) -> None:
     assert status["partitions"][0]["next"] is None
 
 
-def test_without_a_table_nothing_can_be_looked_at(lake: Shelf) -> None:
-    missing = lake.neptune("status", ICEBERG_TABLE="others")
+def test_before_the_first_start_what_kafka_holds_is_told(lake: Shelf) -> None:
+    send(lake, 2, age_ms=60_000)
+    missing = told(lake.neptune("status", "--json", ICEBERG_TABLE="others"))
+    assert not missing["well"]
+    assert missing["verdict"] == "nothing has landed: there is no table default.others yet, and 2 offsets wait"
+    assert {p["partition"]: p["end"] for p in missing["partitions"]} == {0: 2, 1: 0, 2: 0, 3: 0}
+    assert missing["oldest_wait_s"] >= 60
+    shown = lake.neptune("status", ICEBERG_TABLE="others").stdout
+    assert "check ICEBERG_NAMESPACE and ICEBERG_TABLE" in shown
+
+
+def test_a_table_of_rows_that_is_missing_beside_its_quarantine_is_no_first_start(lake: Shelf) -> None:
+    stock(lake.rows).catalog.drop_table(("default", "raw_delivery_data"))
+    missing = lake.neptune("status")
     assert missing.exit_code == 2
-    assert "there is no table default.others" in missing.stderr
+    assert "there is no table default.raw_delivery_data" in missing.stderr
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

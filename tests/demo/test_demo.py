@@ -47,6 +47,12 @@ def test_everything_produced_lands_and_everything_holds(tmp_path: Path) -> None:
         assert words in output
     assert "NO" not in output.split("Checked against")[1]
     assert "committed" in events(tmp_path / "new")
+    # As the last lines say, in the same shell.
+    way_on = output.split("To look further:")[1]
+    looked = subprocess.run(["bash", "-e", "-c", way_on], capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert looked.returncode == 0, looked.stderr
+    for words in ("en_route", "json_invalid", "Whole: "):
+        assert words in looked.stdout
 
 
 def test_ctrl_c_ends_it_in_order_with_the_report(tmp_path: Path) -> None:

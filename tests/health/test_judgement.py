@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neptune_flow.health import Limits, Seen, Service, State, Verdict, judge, report
-from neptune_flow.health.judgement import COMMIT_ALLOWANCE_S, SERVICES, STUCK_AFTER_S, service_of
-from neptune_flow.vitals import Outage, Phase, Vitals
+from neptune_flow.health.judgement import COMMIT_ALLOWANCE_S, PAUSED_AFTER_S, STUCK_AFTER_S
+from neptune_flow.vitals import SERVICES, Outage, Phase, Vitals
 
 NOW_S = 1_800_000_000.0
 LIMITS = Limits(commit_age_s_max=60.0, retry_s_max=300.0)
@@ -66,32 +66,47 @@ def test_a_service_whose_probe_fails_makes_it_not_ready_and_is_named_with_its_er
     assert found.services[name] == away
 
 
-@pytest.mark.parametrize(
-    ("what", "name"),
-    [
-        ("Kafka", "kafka"),
-        ("catalog", "table"),
-        ("tables", "table"),
-        ("table default.Kafka", "table"),
-        ("table default.storage of things", "table"),
-        ("object storage", "storage"),
-        ("storage of default.rows", "storage"),
-    ],
-)
-def test_what_the_flow_waits_for_counts_before_any_probe_has_noticed(what: str, name: str) -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_the_flow_waits_for_counts_before_any_probe_has_noticed(name: str) -> None:
     vitals = running()
-    vitals.outages[what] = Outage(NOW_S - 5, NOW_S - 1, 3, "it refuses")
-    assert service_of(what) == name
+    vitals.outages[name] = Outage(NOW_S - 5, NOW_S - 1, 3, "it refuses")
     found = verdict(vitals)
     assert found.reasons == (f"{name} has been away for 5 s: it refuses",)
-    assert found.services[name] == Service(State.AWAY, NOW_S - 5, 2.0, "it refuses")
+    assert found.services[name] == Service(State.AWAY, NOW_S - 5, 2.0, "it refuses", NOW_S - 5)
 
 
-def test_of_two_that_noticed_an_outage_the_first_tells_since_when() -> None:
+@pytest.mark.parametrize(("noticed_ago_s", "since_ago_s"), [(20, 30), (40, 40)])
+def test_of_two_that_noticed_an_outage_the_first_tells_since_when(noticed_ago_s: float, since_ago_s: float) -> None:
     vitals = running()
     vitals.outages["catalog"] = Outage(NOW_S - 30, NOW_S, 3, "the flow's words")
-    probed = {**UP, "table": Service(State.AWAY, NOW_S - 20, None, "the probe's words")}
-    assert verdict(vitals, Seen(probed)).services["table"] == Service(State.AWAY, NOW_S - 30, None, "the probe's words")
+    probed = {**UP, "catalog": Service(State.AWAY, NOW_S - noticed_ago_s, None, "the probe's words")}
+    found = verdict(vitals, Seen(probed)).services["catalog"]
+    assert found == Service(State.AWAY, NOW_S - since_ago_s, None, "the probe's words", NOW_S - 30)
+
+
+def test_a_catalog_is_not_blamed_alone_while_the_storage_is_away_too() -> None:
+    away = Service(State.AWAY, NOW_S - 12, None, "no answer")
+    both = verdict(running(), Seen({**UP, "catalog": away, "storage": away}))
+    assert both.reasons == (
+        "storage has been away for 12 s: no answer",
+        "catalog has been away for 12 s: no answer; it may only wait for the storage",
+    )
+
+
+@pytest.mark.parametrize("name", ["storage", "catalog"])
+def test_that_reading_is_paused_for_an_outage_is_said_once_messages_wait(name: str) -> None:
+    vitals, long_s = running(), PAUSED_AFTER_S + 1
+    services = {**UP, name: Service(State.AWAY, NOW_S - 60, None, "no answer")}
+    readable = unread(vitals)
+    found = verdict(vitals, Seen(services, readable, read_still_s=long_s))
+    assert found.paused == f"reading is paused for 16 s until {name} is back: 1 messages wait in Kafka"
+    assert found.paused in found.reasons
+    for seen in (
+        Seen(services, readable, read_still_s=PAUSED_AFTER_S),
+        Seen(services, {}, read_still_s=long_s),
+        Seen(UP, readable, read_still_s=long_s),
+    ):
+        assert not verdict(vitals, seen).paused
 
 
 def test_a_service_that_nobody_has_asked_yet_is_not_held_against_the_process() -> None:
@@ -147,7 +162,7 @@ def test_an_outage_explains_a_standstill_for_as_long_as_the_flow_would_bear_it()
     readable = unread(vitals)
     explained_s = LIMITS.retry_s_max + STUCK_AFTER_S
     for age_s, is_live in ((10.0, True), (explained_s, True), (explained_s + 1, False)):
-        away = {**UP, "table": Service(State.AWAY, NOW_S - age_s, None, "away")}
+        away = {**UP, "catalog": Service(State.AWAY, NOW_S - age_s, None, "away")}
         found = verdict(vitals, Seen(away, readable, still_s=LONG_S))
         assert found.live is is_live, age_s
         assert not found.ready
@@ -159,6 +174,7 @@ services = st.builds(
     st.none() | st.floats(NOW_S - 1e4, NOW_S),
     st.none() | st.floats(0, 1e4),
     st.text(max_size=5),
+    st.none(),
 )
 ages = st.none() | st.floats(0, 1e4)
 
@@ -173,11 +189,11 @@ def worlds(draw: st.DrawFn) -> tuple[Vitals, Seen]:
         partition.read_next, partition.log_end, partition.ledger_next = (
             draw(st.none() | st.integers(0, 9)) for _ in range(3)
         )
-    for what in draw(st.sets(st.sampled_from(["Kafka", "catalog", "storage of a.b"]))):
+    for what in draw(st.sets(st.sampled_from(SERVICES))):
         vitals.outages[what] = Outage(NOW_S - draw(st.floats(0, 1e4)), NOW_S, 1, "away")
     probed = draw(st.dictionaries(st.sampled_from(SERVICES), services))
     readable = draw(st.dictionaries(st.integers(0, 3), st.integers(0, 9)))
-    return vitals, Seen(probed, readable, draw(st.floats(0, 1e4)))
+    return vitals, Seen(probed, readable, draw(st.floats(0, 1e4)), draw(st.floats(0, 1e4)))
 
 
 @given(worlds())
@@ -192,7 +208,7 @@ def test_whatever_the_numbers_the_verdict_is_of_one_piece(world: tuple[Vitals, S
     assert found.live or vitals.phase is Phase.RUNNING
     told = report(vitals, found, NOW_S)
     assert told["ready"] == found.ready
-    assert {"service", *SERVICES} <= set(told)
+    assert {"service", "kafka", "storage", "table"} <= set(told)
 
 
 def test_the_report_has_the_numbers_that_a_person_on_call_asks_for() -> None:
@@ -206,11 +222,17 @@ def test_the_report_has_the_numbers_that_a_person_on_call_asks_for() -> None:
     assert (elsewhere["lag"]["messages"], elsewhere["last_commit"]["at"], elsewhere["watermark"]["age_s"]) == (
         None,
     ) * 3
-    assert told["lag"] == {"messages": 11, "partitions": {0: 7, 1: 4}}
+    assert told["lag"] == {"messages": 11, "partitions": {"0": 7, "1": 4}}
     assert told["last_commit"] == {"at": "2027-01-15T07:59:53.000Z", "age_s": 7.0}
     assert told["watermark"] == {"complete_up_to": "2027-01-15T07:58:50.000Z", "age_s": 70.0}
     assert told["quarantine"] == {"share": 0.25, "recent_share": None, "rejects": 25, "rows": 75}
-    assert told["kafka"] == {"state": "up", "latency_ms": 2.0, "since": "2027-01-15T07:58:20.000Z", "error": None}
+    assert told["kafka"] == {
+        "state": "up",
+        "latency_ms": 2.0,
+        "since": "2027-01-15T07:58:20.000Z",
+        "flow_waits_since": None,
+        "error": None,
+    }
     assert told["service"] == {
         "state": "running",
         "latency_ms": None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,14 +14,15 @@ import pytest
 from confluent_kafka import Producer
 
 from neptune_flow.errors import NeptuneError, Unavailable
-from neptune_flow.health import HealthWatch, State
+from neptune_flow.health import HealthWatch, State, Verdict
 from neptune_flow.health.probes import ANSWER_S_MAX, AWAY_INTERVAL_S, PROBE_INTERVAL_S, Probe
-from neptune_flow.health.watch import NOT_LOOKED_S_MAX, Movement
+from neptune_flow.health.watch import NOT_LOOKED_S_MAX, Movement, _steps
 from neptune_flow.iceberg import Lake
 from neptune_flow.kafka import KafkaAddress
 from neptune_flow.kafka.in_process import InProcessBroker
 from neptune_flow.kafka.probe import TopicProbe
 from neptune_flow.settings import Settings
+from neptune_flow.telemetry import configure_logging
 from neptune_flow.vitals import Phase, Vitals
 
 LIMIT_S = 20.0
@@ -58,7 +61,7 @@ def test_a_defect_in_a_question_does_not_look_like_a_service_that_is_well_and_qu
     def ask() -> None:
         raise ValueError("with a secret in it")
 
-    probe = Probe("table", ask)
+    probe = Probe("catalog", ask)
     probe.ask_once()
     found = probe.service(time.time())
     assert (found.state, found.error) == (State.AWAY, "the question failed with ValueError")
@@ -69,7 +72,7 @@ def test_a_question_that_hangs_counts_as_not_answered_and_holds_up_no_other() ->
     hangs = Probe("storage", lambda: release.wait(LIMIT_S))
     asking = threading.Thread(target=hangs.ask_once)
     asking.start()
-    well = Probe("table", lambda: None)
+    well = Probe("catalog", lambda: None)
     well.ask_once()
     now_s = time.time()
     assert hangs.service(now_s).state is State.UNKNOWN
@@ -92,7 +95,7 @@ def test_a_service_that_is_away_is_asked_sooner_and_one_whose_answer_takes_the_p
         while time.thread_time() < until_s:
             pass
 
-    probe = Probe("table", ask)
+    probe = Probe("catalog", ask)
     probe.ask_once()
     assert probe.pause_s() == PROBE_INTERVAL_S
     probe.ask_once()
@@ -137,16 +140,34 @@ def test_nothing_is_asked_while_the_process_starts_and_each_service_is_asked_whe
     time.sleep(0.3)
     assert {s.state for s in watch.verdict().services.values()} == {State.UNKNOWN}
     vitals.phase = Phase.RUNNING
-    wait_for(lambda: watch.verdict().services["table"].state is State.AWAY, "the table is missed")
+    wait_for(lambda: watch.verdict().services["catalog"].state is State.AWAY, "the table is missed")
     found = watch.verdict().services
-    assert found["table"].error == "table default.raw_delivery_data does not exist"
+    assert found["catalog"].error == "table default.raw_delivery_data does not exist"
     assert found["storage"].state is State.UNKNOWN, "nobody knows yet where the table lies"
     day = pa.schema([pa.field("day", pa.date32())])
     Lake.of(settings).ensure_table(("default",), "raw_delivery_data", day, day_column="day")
     wait_for(lambda: watch.verdict().services["storage"].state is State.UP, "storage is asked")
-    assert watch.verdict().services["table"].state is State.UP
+    assert watch.verdict().services["catalog"].state is State.UP
     wait_for(lambda: watch.verdict().services["kafka"].state is State.AWAY, "Kafka is away")
+    assert vitals.away_since() == {
+        "kafka": watch.verdict().services["kafka"].since_s,
+        "storage": None,
+        "catalog": None,
+    }
     assert watch.verdict().reasons[0].startswith("kafka has been away for ")
+
+
+def test_the_log_says_once_that_reading_is_paused_and_once_that_it_goes_on(settings: Settings) -> None:
+    stream = io.StringIO()
+    configure_logging("INFO", "json", stream=stream)
+    vitals = Vitals(phase=Phase.RUNNING)
+    watch = HealthWatch(settings, vitals)
+    paused = "reading is paused for 16 s until storage is back: 7 messages wait in Kafka"
+    for why in ("", paused, paused, "", ""):
+        watch._tell_reading(Verdict(live=True, ready=not why, state="running", reasons=(), services={}, paused=why))
+    configure_logging("WARNING", "json")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(e["event"], e.get("reason")) for e in lines] == [("reading_paused", paused), ("reading_resumed", None)]
 
 
 def _asked_again(vitals: Vitals) -> None:
@@ -188,7 +209,7 @@ def test_the_lag_of_partitions_that_this_process_reads_grows_while_its_flow_hear
 def test_a_flow_stands_still_until_any_step_leaves_a_trace() -> None:
     now_s = [0.0]
     vitals = Vitals(phase=Phase.RUNNING)
-    movement = Movement(vitals, clock_s=lambda: now_s[0])
+    movement = Movement(lambda: _steps(vitals), clock_s=lambda: now_s[0])
 
     def still_s_after(seconds: float) -> float:
         now_s[0] += seconds
@@ -207,7 +228,7 @@ def test_a_flow_stands_still_until_any_step_leaves_a_trace() -> None:
 
 def test_a_process_that_was_frozen_as_a_whole_is_not_blamed_for_it() -> None:
     now_s = [0.0]
-    movement = Movement(Vitals(), clock_s=lambda: now_s[0])
+    movement = Movement(lambda: "the same", clock_s=lambda: now_s[0])
     now_s[0] = NOT_LOOKED_S_MAX
     assert movement.still_s() == 0, "the first look"
     now_s[0] += NOT_LOOKED_S_MAX
@@ -220,6 +241,6 @@ def test_the_errors_of_neptune_are_told_in_their_first_sentence_alone() -> None:
     def ask() -> None:
         raise NeptuneError("the catalog does not answer", detail="http://user:password@host", hint="look")
 
-    probe = Probe("table", ask)
+    probe = Probe("catalog", ask)
     probe.ask_once()
     assert probe.service(time.time()).error == "the catalog does not answer"

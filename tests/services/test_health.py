@@ -100,7 +100,7 @@ def test_readiness_and_health_turn_with_each_server_that_goes_and_comes_back(
     with traffic.load(live_fleet(seed, RATE), RATE):
         catalog.kill()
         outside = Outside(stage, "-w", "2", NEPTUNE_START_WAIT_S_MAX="60")
-        outside.wait_ready(False, "starting\ntable has been away for ")
+        outside.wait_ready(False, "starting\ncatalog has been away for ")
         assert outside.health()["service"]["state"] == "starting"
         catalog.start()
         outside.wait_ready(True)
@@ -154,7 +154,7 @@ def test_the_page_shows_a_real_process_its_trouble_its_drain_and_its_end(
         assert browser.text("#partitions").count("\n") >= 2
         with catalog.paused():
             browser.wait_text("Data may not land.", "#word", NOTICED_S_MAX)
-            browser.wait_text("table has been away", "#reasons")
+            browser.wait_text("catalog has been away", "#reasons")
             neptune.send(signal.SIGTERM)
             browser.wait_text("Draining", "#word")
             assert outside.ask("/readyz")[1].startswith("draining after SIGTERM")

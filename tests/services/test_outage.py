@@ -33,7 +33,7 @@ def _wait_noticed(neptune: Neptune, name: str) -> None:
 
     def said() -> int:
         if name == "Kafka":
-            return len(neptune.events("kafka_away")) + len(neptune.events("waiting", service="Kafka"))
+            return len(neptune.events("kafka_away")) + len(neptune.events("waiting", service="kafka"))
         return len(neptune.events("waiting"))
 
     before = said()

@@ -131,7 +131,7 @@ def test_an_empty_partition_has_its_place_in_the_ledger_and_holds_nothing_back(s
 
 def test_a_topic_that_does_not_exist_yet_is_waited_for(stage: Stage) -> None:
     neptune = stage.start()
-    waiting = neptune.wait_event("waiting", service="Kafka")
+    waiting = neptune.wait_event("waiting", service="kafka")
     assert stage.topic in waiting["reason"]
     assert waiting["limit_s"] == 30
     stage.create_topic(2)

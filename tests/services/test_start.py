@@ -126,13 +126,13 @@ def test_both_commands_land_the_topic_without_the_columns_that_are_turned_off(st
 
 @pytest.mark.parametrize(
     ("setting", "service"),
-    [("KAFKA_BOOTSTRAP_SERVERS", "Kafka"), ("ICEBERG_REST_URL", "catalog"), ("MINIO_ENDPOINT", "object storage")],
+    [("KAFKA_BOOTSTRAP_SERVERS", "kafka"), ("ICEBERG_REST_URL", "catalog"), ("MINIO_ENDPOINT", "storage")],
 )
 def test_a_server_that_is_not_there_at_the_start_is_waited_for_up_to_the_limit(
     stage: Stage, setting: str, service: str
 ) -> None:
     stage.create_topic(1)
-    scheme = "" if service == "Kafka" else "http://"
+    scheme = "" if service == "kafka" else "http://"
     address = f"{scheme}127.0.0.1:{free_port()}"
     neptune = stage.start(**{**IMPATIENT, "NEPTUNE_START_WAIT_S_MAX": "6", setting: address})
     assert neptune.wait(90) == 69, neptune.tail()
@@ -157,7 +157,7 @@ def test_a_catalog_that_comes_late_is_waited_for(stage: Stage) -> None:
 
 def test_a_signal_ends_the_waiting_of_the_start(stage: Stage) -> None:
     neptune = stage.start()
-    neptune.wait_event("waiting", service="Kafka")
+    neptune.wait_event("waiting", service="kafka")
     assert neptune.terminate(10) == 0, neptune.tail()
 
 

@@ -145,6 +145,16 @@ def test_an_ordinary_key_is_shown(key: str) -> None:
     assert "plain" in _lines("INFO", "json", lambda: get_logger("neptune.x").info("e", **{key: "plain"}))
 
 
+def test_a_key_of_several_lines_is_masked_line_by_line_but_not_the_words_around_it() -> None:
+    register_secret(
+        "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\nAgEGCCqGSM49AwEHBG0w\n-----END PRIVATE KEY-----\n"
+    )
+    line = _lines(
+        "INFO", "json", lambda: get_logger("neptune.x").info("-----BEGIN PRIVATE KEY----- AgEGCCqGSM49AwEHBG0w")
+    )
+    assert f"-----BEGIN PRIVATE KEY----- {MASK}" in line
+
+
 def test_a_short_secret_does_not_blind_the_log() -> None:
     register_secret("a")
     assert "again" in _lines("INFO", "json", lambda: get_logger("neptune.x").info("again"))

@@ -33,7 +33,8 @@ def lively() -> Vitals:
     vitals.held["spool_bytes"] = lambda: Held(5, 9)
     with vitals.spending("validate"):
         pass
-    vitals.waits_for("Kafka", "refused")
+    vitals.waits_for("kafka", "refused")
+    vitals.away_since = lambda: {"kafka": NOW_S - 9, "storage": None}
     return vitals
 
 
@@ -131,7 +132,9 @@ def test_the_page_names_the_limits_that_the_code_has(limit: str) -> None:
         ("neptune_open_windows", {("0",): 2, ("3",): 2}),
         ("neptune_buffer_size_bytes", {("spool",): 5}),
         ("neptune_buffer_limit_bytes", {("spool",): 9}),
-        ("neptune_retries_total", {("Kafka",): 1}),
+        ("neptune_retries_total", {("kafka",): 1}),
+        ("neptune_service_up", {("kafka",): 0, ("storage",): 1}),
+        ("neptune_service_away_age_seconds", {("kafka",): 9, ("storage",): 0}),
         ("neptune_phase", {("starting",): 0, ("running",): 0, ("draining",): 1, ("stopped",): 0}),
         ("neptune_stops_total", {("SIGTERM",): 1}),
         ("neptune_memory_limit_bytes", {(): 512 << 20}),
@@ -161,11 +164,11 @@ def test_the_age_of_what_waits_grows_until_it_is_committed() -> None:
 
 def test_an_outage_that_has_ended_is_of_age_zero() -> None:
     vitals = lively()
-    metrics = Metrics(vitals, ABOUT, otlp.resource(), clock_s=lambda: vitals.outages["Kafka"].since_s + 7)
-    assert b'neptune_outage_age_seconds{neptune_service="Kafka"} 7.0' in metrics.page()[2]
+    metrics = Metrics(vitals, ABOUT, otlp.resource(), clock_s=lambda: vitals.outages["kafka"].since_s + 7)
+    assert b'neptune_outage_age_seconds{neptune_service="kafka"} 7.0' in metrics.page()[2]
     ended = lively()
-    ended.waits_for("Kafka", None)
-    assert read(ended)["neptune_outage_age_seconds"] == {("Kafka",): 0}
+    ended.waits_for("kafka", None)
+    assert read(ended)["neptune_outage_age_seconds"] == {("kafka",): 0}
 
 
 def test_a_process_of_a_cluster_that_does_not_commit_tells_nothing_of_the_ledger() -> None:

@@ -1,6 +1,6 @@
 """`python -m tests.services.servers prepare` fetches the servers; `… up` runs them until it is told to end.
 
-`up` prints Neptune's settings as `export NAME=value` lines on standard output, then stays in the foreground until
+`up` prints Neptune's settings as `export NAME=value` lines and the servers' processes on standard output, then stays in the foreground until
 SIGINT or SIGTERM, and stops every server.
 """
 
@@ -54,6 +54,8 @@ def _up() -> None:
         with Platform() as platform:
             for name, value in platform.settings().items():
                 print(f"export {name}={shlex.quote(value)}")
+            for server in (*platform.kafka.nodes, platform.storage, platform.catalog):
+                print(f"# {server.name} is process {server.pid}")
             sys.stdout.flush()
             while True:
                 signal.pause()
