@@ -4,11 +4,14 @@ A spool belongs to one table and either to one Kafka partition (in `collect`) or
 worker share one SpoolBudget: when their tails together pass its limit, the largest day of the largest spool becomes a data file.
 So memory does not grow with the window's length, the rate or the number of partitions, and files stay as large as memory allows.
 
+A file takes about its size again while it is made. Where the process has no room for that, the allocators first give back what they hold free.
+
 A data file never spans two days. Nothing here decides when to commit, and nothing deletes a file.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -17,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from neptune_flow.records import DataFile, DayBatch, Pile
+from neptune_flow.vitals import memory_bytes
 
 WRITERS_MAX = 4
 """Files of different days are written side by side: one after another, a producer with a broken clock would stop the flow by waiting. Each
@@ -33,6 +37,16 @@ SMALL_PARTS_MAX = 16
 
 FRAME_BYTES = 32 << 10
 """What one batch takes beside its buffers, measured over both tables' columns."""
+
+MEMORY_BYTES = 512 << 20
+"""The default of NEPTUNE_MEMORY_BYTES_MAX."""
+
+ROOM_BYTES = 64 << 20
+"""So much below what the process should take, memory that the allocators hold free goes back to the system: between what stays they keep 50 to 130 MiB of messages that have
+passed."""
+
+GIVE_BACK_INTERVAL_BYTES = 16 << 20
+"""But not again before rows of so many bytes have come: it takes 5 to 15 ms, and as much again when the memory is wanted back."""
 
 
 class WritesFiles(Protocol):
@@ -103,6 +117,7 @@ class Spool:
         small = sorted(self._tails)
         if not small:
             return
+        self._budget.make_room(self.tail_bytes)
         with ThreadPoolExecutor(min(WRITERS_MAX, len(small))) as writers:
             self._files += writers.map(lambda day: self._table.write_file(self._tails[day], day), small)
         for day in small:
@@ -140,15 +155,16 @@ class Spool:
 
     def _count(self, day: int, more_bytes: int) -> None:
         self._tail_bytes[day] = self._tail_bytes.get(day, 0) + more_bytes
-        self._budget.held_bytes += more_bytes
+        self._budget.count(more_bytes)
 
     def _flush(self, day: int) -> None:
+        self._budget.make_room(self._tail_bytes[day])
         self._files.append(self._table.write_file(self._tails[day], day))
         self._drop(day)
 
     def _drop(self, day: int) -> None:
         del self._tails[day], self._small_parts[day]
-        self._budget.held_bytes -= self._tail_bytes.pop(day)
+        self._budget.count(-self._tail_bytes.pop(day))
 
 
 def _bytes_of(batch: pa.RecordBatch) -> int:
@@ -160,16 +176,38 @@ def _bytes_of(batch: pa.RecordBatch) -> int:
 class SpoolBudget:
     """The bytes that the tails of all spools of one worker may hold together."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, memory_bytes_max: int = MEMORY_BYTES) -> None:
+        """`memory_bytes_max` is what the whole process should stay below."""
         self.bytes_max = bytes_max
+        self.memory_bytes_max = memory_bytes_max
         self.held_bytes = 0
+        self._come_bytes = 0
         self._spools: list[Spool] = []
 
     def join(self, spool: Spool) -> None:
         """Count a spool's tail from now on."""
         self._spools.append(spool)
 
+    def count(self, more_bytes: int) -> None:
+        """A tail has grown by so many bytes, or shrunk."""
+        self.held_bytes += more_bytes
+        self._come_bytes += max(more_bytes, 0)
+
     def keep(self) -> None:
         """Write data files until the limit holds."""
+        self.make_room(ROOM_BYTES)
         while self.held_bytes > self.bytes_max:
             max(self._spools, key=lambda s: s.largest_day_bytes).flush_largest_day()
+
+    def make_room(self, wanted_bytes: int) -> None:
+        """Free memory goes back to the system, if the process could not take so many bytes more."""
+        if self._come_bytes < GIVE_BACK_INTERVAL_BYTES or (memory_bytes() or 0) + wanted_bytes <= self.memory_bytes_max:
+            return
+        self._come_bytes = 0
+        pa.default_memory_pool().release_unused()
+        if _malloc_trim is not None:
+            _malloc_trim(0)
+
+
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""glibc's alone."""

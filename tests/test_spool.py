@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from neptune_flow import spool as spool_module
 from neptune_flow.records import Pile
-from neptune_flow.spool import PART_BYTES_MIN, SMALL_PARTS_MAX, Spool, SpoolBudget, split_by_day
+from neptune_flow.spool import (
+    GIVE_BACK_INTERVAL_BYTES,
+    PART_BYTES_MIN,
+    SMALL_PARTS_MAX,
+    Spool,
+    SpoolBudget,
+    split_by_day,
+)
+from neptune_flow.vitals import memory_bytes
 from tests.storage import DAY, MemoryStorage, columns, offsets_of
 
 PLENTY = 1 << 30
@@ -197,3 +205,23 @@ def test_a_write_that_fails_leaves_the_rows_where_they_were(monkeypatch: pytest.
     assert (offsets_of(spool.pile().tail), budget.held_bytes) == ([1, 2], held)
     spool.flush()
     assert list(storage.files.values()) == [[1, 2]]
+
+
+@pytest.mark.skipif(spool_module._malloc_trim is None, reason="this C library gives back by itself")
+@pytest.mark.parametrize("has_room", [False, True])
+def test_where_a_file_has_no_room_memory_that_is_held_free_goes_back_to_the_system_first(
+    monkeypatch: pytest.MonkeyPatch, has_room: bool
+) -> None:
+    spool, storage, budget = _spool()
+    messages = [bytes(5_000) for _ in range(16_000)]
+    kept = messages[::40]
+    del messages
+    budget.memory_bytes_max = PLENTY
+    spool.add(columns([1], 1, "x" * GIVE_BACK_INTERVAL_BYTES))
+    held_bytes = [memory_bytes() or 0]
+    budget.memory_bytes_max = held_bytes[0] + (2 * spool.tail_bytes if has_room else 0)
+    monkeypatch.setattr(storage, "write_file", lambda *_: held_bytes.append(memory_bytes() or 0))
+    spool.flush()
+    given_back = held_bytes[0] - held_bytes[1]
+    assert given_back < 8 << 20 if has_room else given_back > 40 << 20
+    assert len(kept) == 400

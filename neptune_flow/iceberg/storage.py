@@ -1,7 +1,8 @@
 """The S3 client of the lake: Arrow's, with its limits, set up so that a small object costs one request.
 
 PyIceberg's own client opens each object as an upload of many parts: create, part, complete. Manifests and most data
-files are small; opened late, they are one PUT. Everything else (local folders, other clouds) is PyIceberg's.
+files are small; opened late, they are one PUT. And it uploads a large file's parts one after another: to send them side by side, Arrow copies all
+of the file first. Everything else (local folders, other clouds) is PyIceberg's.
 
 The properties are PyIceberg's, `s3.…` before `client.…`; in addition `s3.tls-ca-file-path` names the certificates
 that the endpoint's is checked against.
@@ -63,6 +64,7 @@ def s3_client(
         **options,
         retry_strategy=_retries(properties),
         allow_delayed_open=True,
+        background_writes=False,
         allow_bucket_creation=may_create_buckets,
     )
 
