@@ -7,24 +7,30 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 VENV ?= .venv
 N ?= 100000
 RESTARTS ?= 100
+# Tests run in so many processes; 0: in one, where a debugger works.
+WORKERS ?= 2
+# With podman: make image ENGINE=podman IMAGE_OPTIONS='--format docker' (its own format has no health check).
+ENGINE ?= docker
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' neptune_flow/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast-test lint types format simulate chaos fuzz bench bench-live servers clean
+.PHONY: help demo servers lint types fast-test test format image deploy-test simulate chaos fuzz bench bench-live clean
 
 help: ## This list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+##@ Try it
 
 demo: $(VENV)/.run ## The whole job on this machine, half a minute: Kafka, catalog and storage inside Python
 	@$(BIN)/python -m neptune_flow.demo $(DEMO_OPTIONS)
 
-test: $(VENV)/.dev ## All tests, with real Kafka, object storage and Iceberg REST catalog as plain processes
+servers: $(VENV)/.dev ## Kafka, object storage and REST catalog in the foreground; prints the settings to use them
 	@$(BIN)/python -m tests.services.servers prepare
-	@$(BIN)/python -m tests.web prepare
-	@$(BIN)/python -m pytest $(TEST_OPTIONS)
+	@$(BIN)/python -m tests.services.servers up
 
-fast-test: $(VENV)/.dev ## The tests that need no server
-	@$(BIN)/python -m pytest -m "not services" $(TEST_OPTIONS)
+##@ Change it
 
 lint: $(VENV)/.dev ## Style and common mistakes
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -32,8 +38,31 @@ lint: $(VENV)/.dev ## Style and common mistakes
 types: $(VENV)/.dev ## Types, strictly
 	@$(BIN)/mypy
 
+fast-test: $(VENV)/.dev ## The tests that need no server
+	@$(PYTEST) -m "not services" $(TEST_OPTIONS)
+
+test: $(VENV)/.dev ## All tests, with real Kafka, object storage and Iceberg REST catalog as plain processes
+	@$(BIN)/python -m tests.services.servers prepare
+	@$(BIN)/python -m tests.web prepare
+	@$(BIN)/python -m tests.image prepare
+	@$(BIN)/python -m tests.k8s prepare
+	@$(PYTEST) $(TEST_OPTIONS)
+
 format: $(VENV)/.dev ## Rewrite the code in the project's format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+##@ Ship it
+
+image: ## The container image, as neptune:VERSION and neptune
+	$(ENGINE) build $(IMAGE_OPTIONS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) -t neptune:$(VERSION) -t neptune .
+
+deploy-test: $(VENV)/.dev ## Image, compose file and Kubernetes manifests alone, as make test does
+	@$(BIN)/python -m tests.services.servers prepare
+	@$(BIN)/python -m tests.image prepare
+	@$(BIN)/python -m tests.k8s prepare
+	@$(PYTEST) tests/image tests/compose tests/k8s tests/services/test_image.py $(TEST_OPTIONS)
+
+##@ Prove it for longer, and measure it
 
 simulate: $(VENV)/.dev ## More histories of the simulated world: make simulate N=200000
 	@$(BIN)/python -m tests.simulation $(N) $(SIMULATE_OPTIONS)
@@ -54,12 +83,11 @@ bench-live: $(VENV)/.dev ## Freshness, idleness, restart, catch-up, soak: BENCH_
 	@$(BIN)/python -m tests.services.servers prepare
 	@$(BIN)/python -m bench.live $(BENCH_OPTIONS)
 
-servers: $(VENV)/.dev ## Kafka, object storage and REST catalog in the foreground; prints the settings to use them
-	@$(BIN)/python -m tests.services.servers prepare
-	@$(BIN)/python -m tests.services.servers up
+##@ Other
 
 clean: ## Remove what make made
-	rm -rf $(VENV) demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Neptune needs Python 3.11 or 3.12; none was found. Set PYTHON=/path/to/python3.11"; exit 1; }

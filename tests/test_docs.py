@@ -14,7 +14,7 @@ from neptune_flow.validation import Validator
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*(ROOT / n for n in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def all_errors(kind: type[errors.NeptuneError] = errors.NeptuneError) -> list[type[errors.NeptuneError]]:

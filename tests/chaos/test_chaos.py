@@ -23,7 +23,7 @@ def test_every_family_of_faults_loses_nothing_and_doubles_nothing(tmp_path: Path
     seed = secrets.randbelow(2**31)
     print(f"python -m tests.chaos --restarts {RESTARTS} --seed {seed}")
     try:
-        outcome = run(planned(RESTARTS, seed), evidence=tmp_path, at_once=3, say=functools.partial(print, flush=True))
+        outcome = run(planned(RESTARTS, seed), evidence=tmp_path, at_once=2, say=functools.partial(print, flush=True))
     except ServerError as error:
         without_servers(error)
     assert outcome.total.is_clean, report.text(outcome)

@@ -227,7 +227,8 @@ def on_a_terminal(shelf: Shelf, sql: str, columns: int) -> list[str]:
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     words = [sys.executable, "-m", "neptune_flow", "query", sql]
-    own = {**os.environ, **shelf.settings(), "TERM": "xterm", "NO_COLOR": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    own = {**inherited, **shelf.settings(), "TERM": "xterm", "NO_COLOR": "1"}
     process = subprocess.Popen(words, cwd=ROOT, env=own, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
     os.close(theirs)
     shown = b""

@@ -108,7 +108,7 @@ def test_a_service_that_is_away_is_asked_sooner_and_one_whose_answer_takes_the_p
 def test_kafka_is_asked_with_a_client_of_its_own_that_is_made_anew_after_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("neptune_flow.kafka.probe.PROBE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("neptune_flow.kafka.probe.PROBE_TIMEOUT_S", 3.0)
     with InProcessBroker() as broker:
         address = KafkaAddress(broker.bootstrap_servers, "sessions", "neptune")
         producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})

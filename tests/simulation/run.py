@@ -122,7 +122,8 @@ def run_many(seeds: range, progress: Callable[[Summary], None] = lambda _summary
     """Histories spread over the processors; ends early at the first that goes wrong."""
     summary = Summary()
     parts = [seeds[i : i + SEEDS_PER_TASK] for i in range(0, len(seeds), SEEDS_PER_TASK)]
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    beside = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT") or "1")  # other tests need a processor, too
+    with ProcessPoolExecutor(max(1, (os.cpu_count() or 1) // beside), multiprocessing.get_context("spawn")) as pool:
         running: list[Future[Summary]] = [pool.submit(run_some, part) for part in parts]
         for done in as_completed(running):
             summary.add(done.result())

@@ -33,7 +33,12 @@ _FREEZE_POLLS = 400
 _LOG_TAIL_LINES = 40
 # Below the range from which Linux, macOS and Windows take the ports of outgoing connections: a server that is down for
 # a moment finds its port free again.
-_PORTS = range(20_000, 32_000)
+# The workers of one test run, which do not know what the others have handed out, share it among them.
+_PORTS = range(
+    20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
+    32_000,
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
 _issued: set[int] = set()
 
 
@@ -47,7 +52,7 @@ def free_port() -> int:
     Raises:
         ServerError: a thousand random ports were all taken.
     """
-    for port in random.SystemRandom().sample(_PORTS, 1000):
+    for port in random.SystemRandom().sample(_PORTS, min(1000, len(_PORTS))):
         if port not in _issued and _can_bind(port):
             _issued.add(port)
             return port
