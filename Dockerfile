@@ -16,17 +16,17 @@ FROM ${PYTHON_IMAGE} AS dependencies
 RUN python -m venv /opt/pip && python -m venv --without-pip /opt/neptune
 ENV PIP_CACHE_DIR=/var/cache/pip
 WORKDIR /build
-COPY requirements.txt ./
+COPY requirements.lock ./
 # Left out: what only developers of libraries need, and Arrow's RPC (a tenth of it all), which nothing here calls.
 # Bytecode is compiled here, since nothing can be written later, and never checked against its source, since that cannot change.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem --mount=type=cache,target=/var/cache/pip \
-    /opt/pip/bin/pip --python /opt/neptune/bin/python install --no-compile --requirement requirements.txt \
+    /opt/pip/bin/pip --python /opt/neptune/bin/python install --no-compile --require-hashes --requirement requirements.lock \
  && find /opt/neptune -type d \( -name tests -o -name include \) -prune -exec rm -r {} + \
  && find /opt/neptune -path '*/pyarrow/*' -name '*flight*' -delete \
  && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/neptune
 
 FROM dependencies AS package
-COPY pyproject.toml ./
+COPY pyproject.toml requirements.txt ./
 COPY neptune_flow neptune_flow
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem --mount=type=cache,target=/var/cache/pip \
     /opt/pip/bin/pip --python /opt/neptune/bin/python install --no-compile --no-deps --no-warn-script-location --root /package . \

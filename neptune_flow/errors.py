@@ -5,7 +5,9 @@
     ├── ContractError              78   the contract cannot be loaded or cannot become a table
     ├── TableMismatch              78   a table that exists has not the columns of the contract
     ├── AccessDenied               77   Kafka, object storage or catalog refuses the credentials
+    │   └── Untrusted              77   the certificate that it shows is not trusted: Neptune gives it no credentials
     ├── Unavailable                69   Kafka, object storage or catalog stayed away past its limit
+    │   └── LostRace               69   other writers of the table were quicker at every try within the limit
     ├── LedgerConflict             65   topic and table tell different stories: a person must decide
     ├── Superseded                 75   another writer landed the same partitions: start again, nothing is lost
     ├── StateDoesNotJoin           74   the recovery store does not fit the ledger: set it aside, start again
@@ -75,10 +77,21 @@ class AccessDenied(NeptuneError):
     exit_code = 77
 
 
+class Untrusted(AccessDenied):
+    """Kafka, object storage or the catalog shows a certificate that has expired, is for another host, or is of an unknown authority.
+
+    Treated as credentials that are refused: that does not mend itself, so a start ends at once, and a running process waits for a person.
+    """
+
+
 class Unavailable(NeptuneError):
     """Kafka, object storage or the catalog did not answer within the limit."""
 
     exit_code = 69
+
+
+class LostRace(Unavailable):
+    """Another writer has committed to the table first: nobody is away, and the commit is tried again."""
 
 
 class LedgerConflict(NeptuneError):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from neptune_flow.errors import SettingsError
 from neptune_flow.settings import Settings, Storage, looks_secret, markdown
 from neptune_flow.settings.fields import all_docs
+from neptune_flow.settings.values import secrets_in
 
 PLANTED = "hunter2-Zx9"
 SQLITE = '{"type": "sql", "uri": "sqlite:////data/catalog.db", "warehouse": "file:///data/lake"}'
@@ -195,7 +196,6 @@ def test_the_rest_catalog_on_minio_is_reached_by_settings_alone() -> None:
     assert settings.catalog_properties() == {
         "type": "rest",
         "uri": "http://iceberg-rest:8181",
-        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
         "s3.endpoint": "http://s:9000",
         "s3.access-key-id": "admin",
         "s3.secret-access-key": PLANTED,
@@ -212,7 +212,6 @@ def test_a_sqlite_catalog_beside_a_local_folder_needs_no_object_storage() -> Non
         "type": "sql",
         "uri": "sqlite:////data/catalog.db",
         "warehouse": "file:///data/lake",
-        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
     }
 
 
@@ -265,6 +264,9 @@ def test_properties_with_dots_hyphens_and_underscores_pass_through_unchanged() -
         "enable.auto.commit",
         "enable.auto.offset.store",
         "isolation.level",
+        "session.timeout.ms",
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
         "enable.partition.eof",
         "group.protocol",
         "bootstrap.servers",
@@ -399,6 +401,20 @@ def test_the_secrets_to_mask_are_keys_secret_properties_and_passwords_in_address
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "secrets"),
+    [
+        ("credential", "client:one", {"client:one", "one"}),
+        ("header.Authorization", "Bearer one", {"Bearer one", "one"}),
+        ("uri", "postgresql://n:o%2Fne@h/d?sslmode=require&password=two", {"o%2Fne", "o/ne", "two"}),
+        ("uri", "http://h:8181/path", set()),
+        ("warehouse", "s3://[broken", set()),
+    ],
+)
+def test_of_a_property_every_form_of_its_secret_is_masked(name: str, value: str, secrets: set[str]) -> None:
+    assert set(secrets_in({name: value})) == secrets
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "sasl.password",
@@ -428,3 +444,9 @@ def test_the_documentation_table_has_every_setting_once() -> None:
     rows = [line for line in markdown().splitlines() if line.startswith("| `")]
     assert len(rows) == len(list(all_docs()))
     assert all(row.count("|") == 5 for row in rows)
+
+
+def test_what_nobody_set_is_told_as_a_default_and_nothing_else() -> None:
+    assert all(s.is_default for s in Settings.load({}).describe())
+    changed = Settings.load({"NEPTUNE_WINDOW_S": "5", "NEPTUNE_MEMORY_BYTES_MAX": "1GiB", "KAFKA_TOPIC": "sessions"})
+    assert [s.name for s in changed.describe() if not s.is_default] == ["NEPTUNE_WINDOW_S", "NEPTUNE_MEMORY_BYTES_MAX"]

@@ -186,13 +186,22 @@ class _RestCatalog(RestCatalog):
             self.properties.setdefault("s3.region", _REGION)
 
     def _config_headers(self, session: requests.Session) -> None:
-        _limit(session, self._timeout_s)
+        # The session's own authorities would give way to those of REQUESTS_CA_BUNDLE.
+        limited = functools.partial(session.request, timeout=self._timeout_s, verify=self._authorities)
+        session.request = limited  # type: ignore[method-assign]
         super()._config_headers(session)
+
+    @property
+    def _authorities(self) -> str | bool:
+        """The file of those whose certificates are trusted; True: those of the environment."""
+        return cast(str, self.properties.get("ssl", {}).get("cabundle")) or True
 
     def _create_session(self) -> requests.Session:
         session = super()._create_session()
         if isinstance(self._auth_manager, OAuth2AuthManager):
-            self._auth_manager.token_provider = _TokenProvider(self._auth_manager.token_provider, self._timeout_s)
+            self._auth_manager.token_provider = _TokenProvider(
+                self._auth_manager.token_provider, self._timeout_s, self._authorities
+            )
         return session
 
     def commit_table(
@@ -203,9 +212,9 @@ class _RestCatalog(RestCatalog):
 
 
 class _TokenProvider(OAuth2TokenProvider):
-    """PyIceberg's provider of OAuth2 tokens with a limit on its request."""
+    """PyIceberg's provider of OAuth2 tokens with a limit on its request, and the catalog's authorities."""
 
-    def __init__(self, plain: OAuth2TokenProvider, timeout_s: tuple[float, float]) -> None:
+    def __init__(self, plain: OAuth2TokenProvider, timeout_s: tuple[float, float], authorities: str | bool) -> None:
         super().__init__(
             plain.client_id,
             plain.client_secret,
@@ -215,6 +224,7 @@ class _TokenProvider(OAuth2TokenProvider):
             plain.expires_in,
         )
         self._timeout_s = timeout_s
+        self._authorities = authorities
 
     def _refresh_token(self) -> None:
         scope = {"scope": self.scope} if self.scope else {}
@@ -223,16 +233,13 @@ class _TokenProvider(OAuth2TokenProvider):
             data={"grant_type": "client_credentials", **scope},
             headers={"Authorization": self._client_secret_header},
             timeout=self._timeout_s,
+            verify=self._authorities,
         )
         response.raise_for_status()
         answer = response.json()
         lifetime_s = int(answer.get("expires_in") or self.expires_in or _TOKEN_LIFETIME_S)
         self._token = answer["access_token"]
         self._expires_at = int(time.monotonic()) + lifetime_s - self.refresh_margin
-
-
-def _limit(session: requests.Session, timeout_s: tuple[float, float]) -> None:
-    session.request = functools.partial(session.request, timeout=timeout_s)  # type: ignore[method-assign]
 
 
 def _open_catalog(name: str, properties: Mapping[str, str], request_timeout_s: float) -> Catalog:

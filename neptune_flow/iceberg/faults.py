@@ -18,12 +18,12 @@ from contextlib import contextmanager
 
 from pyiceberg.exceptions import AuthorizationExpiredError, ForbiddenError, OAuthError, RESTError, UnauthorizedError
 
-from neptune_flow.errors import AccessDenied, NeptuneError, Unavailable
+from neptune_flow.errors import AccessDenied, NeptuneError, Unavailable, Untrusted
+from neptune_flow.settings.values import secrets_in
 
 _TEXT_CHARS_MAX = 400
 """A foreign text is quoted up to here: servers answer with whole pages."""
 
-_SECRET_NAMES = re.compile(r"secret|password|token|credential|access-key-id|account-key|sas|signature|private", re.I)
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 _CATALOG_CLIENTS = frozenset(
     {"requests", "urllib3", "sqlalchemy", "sqlite3", "psycopg", "psycopg2", "pydantic", "pydantic_core", "thrift"}
@@ -33,6 +33,14 @@ _DENIED = re.compile(
     r"ACCESS_DENIED|AccessDenied|INVALID_ACCESS_KEY_ID|InvalidAccessKeyId|INVALID_CLIENT_TOKEN_ID|InvalidClientTokenId"
     r"|SIGNATURE_DOES_NOT_MATCH|SignatureDoesNotMatch|EXPIRED_TOKEN|ExpiredToken|INVALID_SIGNATURE|code 15\]"
     r"|HTTP status 403|HTTP status 401|password authentication failed"
+)
+_UNTRUSTED = re.compile(
+    r"certificate.verify.failed|SSL peer certificate|SSL CA cert|TLS CA certificate bundle|no alternative certificate subject",
+    re.I,
+)
+_UNTRUSTED_HINT = (
+    "it has expired, is for another host, or is of an authority that is not known here: NEPTUNE_CATALOG_PROPERTIES may name "
+    "the file of a private one as {}"
 )
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|bucket does not exist|bucket '[^']*' does not exist", re.I)
 
@@ -51,7 +59,7 @@ class Faults:
         # The default name is "catalog": "the catalog catalog" would be a stutter.
         self.catalog_at = " ".join([*([] if at and name == "catalog" else [name]), *at])
         self.storage_at = properties.get("s3.endpoint") or properties.get("warehouse") or "its default address"
-        self._secrets = sorted(_secrets_of(properties), key=len, reverse=True)
+        self._secrets = sorted(set(secrets_in(properties)) - {""}, key=len, reverse=True)
 
     def text(self, error: BaseException) -> str:
         """The error as one line without secrets."""
@@ -96,6 +104,12 @@ class Faults:
         return True
 
     def _of_catalog(self, doing: str, error: Exception) -> NeptuneError:
+        if _UNTRUSTED.search(str(error)):
+            return Untrusted(
+                f"the certificate of the catalog {self.catalog_at} is not trusted while {doing}",
+                detail=self.text(error),
+                hint=_UNTRUSTED_HINT.format("ssl.cabundle"),
+            )
         status = http_status(error)
         denied = isinstance(error, UnauthorizedError | ForbiddenError | OAuthError | AuthorizationExpiredError)
         if denied or status in (401, 403) or _DENIED.search(str(error)):
@@ -118,6 +132,12 @@ class Faults:
 
     def _of_storage(self, doing: str, error: Exception) -> NeptuneError:
         text = str(error)
+        if _UNTRUSTED.search(text):
+            return Untrusted(
+                f"the certificate of the storage at {self.storage_at} is not trusted while {doing}",
+                detail=self.text(error),
+                hint=_UNTRUSTED_HINT.format("s3.tls-ca-file-path"),
+            )
         if isinstance(error, PermissionError) or _DENIED.search(text):
             return AccessDenied(
                 f"the storage at {self.storage_at} refuses access while {doing}",
@@ -151,21 +171,13 @@ def redact_address(address: str) -> str:
     return _USER_INFO.sub("", address.split("?", 1)[0])
 
 
-def _secrets_of(properties: Mapping[str, str]) -> Iterator[str]:
-    for name, value in properties.items():
-        if _SECRET_NAMES.search(name) and value:
-            yield value
-            if ":" in value:
-                yield value.split(":", 1)[1]
-        elif match := re.search(r"://[^/:@\s]*:([^/@\s]+)@", value):
-            yield match.group(1)
-
-
 def _root_module(error: BaseException) -> set[str]:
     return {cls.__module__.split(".", 1)[0] for cls in type(error).__mro__}
 
 
 def _is_of_catalog(error: Exception) -> bool:
+    if "TLS CA certificate bundle" in str(error):
+        return True  # an OSError of requests: the file is not there
     return isinstance(error, RESTError) or not _CATALOG_CLIENTS.isdisjoint(_root_module(error))
 
 

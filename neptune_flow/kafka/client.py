@@ -15,7 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from neptune_flow.errors import AccessDenied, NeptuneError, SettingsError, Unavailable
+from neptune_flow.errors import AccessDenied, NeptuneError, SettingsError, Unavailable, Untrusted
 from neptune_flow.settings.fields import Kafka as KafkaSettings
 
 FIXED: Mapping[str, object] = {
@@ -133,11 +133,18 @@ def error_of(error: KafkaError | KafkaException, address: KafkaAddress, doing: s
     """The error to raise for one of Kafka's, with the address, what was being done, and why it failed if that is known."""
     cause: KafkaError = error.args[0] if isinstance(error, KafkaException) else error
     where = f"Kafka at {address.bootstrap_servers}, topic {address.topic}"
-    if cause.code() in _DENIED:
+    if cause.code() in _DENIED or "SASL authentication error" in why:
         return AccessDenied(
             f"{where}: not allowed while {doing}",
-            detail=cause.str(),
+            detail=why or cause.str(),
             hint="check the credentials in NEPTUNE_KAFKA_PROPERTIES and the topic's access rules",
+        )
+    if "certificate verify failed" in why:
+        return Untrusted(
+            f"{where}: the broker's certificate is not trusted while {doing}",
+            detail=why,
+            hint="it has expired, is for another host than KAFKA_BOOTSTRAP_SERVERS or its advertised address says, or is of an authority that is "
+            "not known here: NEPTUNE_KAFKA_PROPERTIES may name the file of a private one as ssl.ca.location",
         )
     return Unavailable(
         f"{where}: no answer while {doing}",

@@ -21,7 +21,7 @@ from neptune_flow.errors import SettingsError
 from neptune_flow.settings.checks import contradictions
 from neptune_flow.settings.fields import GROUPS, Catalog, Kafka, Minio, Own, all_docs, shown
 from neptune_flow.settings.source import read_group, unknown_names
-from neptune_flow.settings.values import looks_secret
+from neptune_flow.settings.values import looks_secret, secrets_in
 
 __all__ = ["Described", "Settings", "Storage", "looks_secret", "markdown"]
 
@@ -47,6 +47,7 @@ class Described(NamedTuple):
     default: str
     allowed: str
     meaning: str
+    is_default: bool
 
 
 class Settings(Own):
@@ -108,10 +109,7 @@ class Settings(Own):
 
     def catalog_properties(self) -> dict[str, str]:
         """What PyIceberg's catalog is made with; holds secrets. What is passed through wins over what is derived."""
-        derived: dict[str, str] = {
-            "type": self.catalog_type,
-            "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
-        }
+        derived: dict[str, str] = {"type": self.catalog_type}
         if self.catalog_type == "rest":
             derived["uri"] = self.catalog.rest_url
         elif self.storage and "warehouse" not in self.catalog.properties:
@@ -128,20 +126,33 @@ class Settings(Own):
         return properties
 
     def secrets(self) -> frozenset[str]:
-        """Every text that no log line may hold. The documented defaults of the keys are public, and ordinary words."""
+        """Every text that nothing may show: the one list, which log, page and traces mask by (`telemetry.register_secret`).
+
+        The documented defaults of the keys are public, and ordinary words.
+        """
         public = {doc.default for doc in all_docs()}
         keys = [k.get_secret_value() for k in (self.minio.access_key, self.minio.secret_key) if k is not None]
-        passed = [*self.kafka.properties.secrets(), *self.catalog.properties.secrets()]
+        passed = [*secrets_in(self.kafka.properties), *secrets_in(self.catalog.properties)]
         return frozenset({*(key for key in keys if key not in public), *passed} - {""})
 
     def describe(self) -> list[Described]:
         """Every setting with its value; of secrets a mask, of properties the names."""
-        parts = (self.kafka, self.catalog, self.minio, self)
         return [
-            Described(doc.name, shown(getattr(part, field)), doc.default, doc.allowed, doc.meaning)
-            for group, part in zip(GROUPS, parts, strict=True)
+            Described(
+                doc.name,
+                shown(getattr(part, field)),
+                doc.default,
+                doc.allowed,
+                doc.meaning,
+                is_default=getattr(part, field) == getattr(default, field),
+            )
+            for group, part, default in zip(GROUPS, self._parts, Settings.load({})._parts, strict=True)
             for field, doc in group.docs()
         ]
+
+    @property
+    def _parts(self) -> tuple[Kafka, Catalog, Minio, Settings]:
+        return self.kafka, self.catalog, self.minio, self
 
 
 def _error(problems: list[str]) -> SettingsError:

@@ -12,6 +12,8 @@ _KAFKA_BY_SETTING = {
     "bootstrap.servers": "KAFKA_BOOTSTRAP_SERVERS",
     "metadata.broker.list": "KAFKA_BOOTSTRAP_SERVERS",
     "group.id": "KAFKA_CONSUMER_GROUP",
+    "group.instance.id": "NEPTUNE_GROUP_INSTANCE_ID",
+    "session.timeout.ms": "NEPTUNE_SESSION_TIMEOUT_S",
 }
 _KAFKA_FIXED = {
     "auto.offset.reset": "an offset that is gone must be seen, not jumped over",
@@ -21,9 +23,10 @@ _KAFKA_FIXED = {
     "enable.auto.offset.store": "offsets are published after a commit, and only then",
     "isolation.level": "aborted messages must not be rows",
     "enable.partition.eof": "Neptune reads it to know where the log ends",
-    "group.protocol": "partitions are assigned by Bytewax, not by the group",
-    "group.instance.id": "partitions are assigned by Bytewax, not by the group",
-    "partition.assignment.strategy": "partitions are assigned by Bytewax, not by the group",
+    "group.protocol": "all processes of a group must share it out in the same way",
+    "partition.assignment.strategy": "all processes of a group must share it out in the same way",
+    "heartbeat.interval.ms": "it follows NEPTUNE_SESSION_TIMEOUT_S",
+    "max.poll.interval.ms": "it follows NEPTUNE_SESSION_TIMEOUT_S and NEPTUNE_DRAIN_S_MAX",
 }
 _CATALOG_FIXED = {
     "py-io-impl": "data files are written through PyArrow's file systems",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
@@ -129,13 +129,26 @@ class Properties(Mapping[str, str]):
             raise ValueError("is no JSON object")
         return Properties({name: _property(name, value) for name, value in document.items()})
 
-    def secrets(self) -> Iterator[str]:
-        """Values that must never be shown: those of secret-looking names, and passwords inside addresses."""
-        for name, value in self._items.items():
-            if looks_secret(name):
-                yield value
-            elif "://" in value and (password := urlsplit(value).password):
-                yield password
+
+def secrets_in(properties: Mapping[str, str]) -> Iterator[str]:
+    """Values that must never be shown: those of secret-looking names, and the passwords and secret options inside addresses."""
+    for name, value in properties.items():
+        if looks_secret(name):
+            yield value
+            # Of `client:secret`, as OAuth2 credentials are written, and of a header's `Bearer token`, the second half alone is one too.
+            yield from (half for mark in (":", " ") if (half := value.partition(mark)[2].strip()))
+        elif "://" in value:
+            yield from _secrets_in_address(value)
+
+
+def _secrets_in_address(address: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(address)
+        if parts.password:
+            yield from {parts.password, unquote(parts.password)}
+    except ValueError:
+        return  # no address after all
+    yield from (text for name, text in parse_qsl(parts.query) if looks_secret(name))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What the page shows, as one JSON document: numbers and texts of this process. What may be a secret is hidden by `secrets`.
+"""What the page shows, as one JSON document: numbers and texts of this process. Secrets are masked where it is sent (`routes`).
 
 Counters are sums since the process began; the page makes rates of them. Values of refused messages are left out unless NEPTUNE_HTTP_SAMPLES allows them, and so are the words of a contract's own validators,
 which may quote a value.
@@ -53,7 +53,7 @@ class Document:
             "samples": [self._sample(s) for s in reversed(tuple(vitals.samples))],
             "limits": list(self._limits(now_s)),
             "settings": [
-                {"name": s.name, "value": s.value, "default": s.value == s.default} for s in settings.describe()
+                {"name": s.name, "value": s.value, "default": s.is_default} for s in settings.describe()
             ],
         }
 

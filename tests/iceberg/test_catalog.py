@@ -17,6 +17,7 @@ import pytest
 from neptune_flow.errors import AccessDenied, SettingsError, Unavailable
 from neptune_flow.iceberg import Lake
 from neptune_flow.iceberg.catalog import _limit_postgres, _nested, _with_limits
+from neptune_flow.settings import Settings
 from tests.iceberg.worlds import NAMESPACE, SCHEMA, land, offsets, open_lake, open_table, properties
 
 TIMEOUT_S = 0.5
@@ -184,6 +185,8 @@ def test_storage_gets_limits_and_a_region_unless_the_properties_have_them() -> N
     }
     assert "py-io-impl" not in _with_limits({"warehouse": "gs://bucket"}, 30)
     assert _with_limits({"s3.endpoint": "http://x", "py-io-impl": "my.own"}, 30)["py-io-impl"] == "my.own"
+    from_settings = _with_limits(Settings.load({}).catalog_properties(), 30)
+    assert from_settings["py-io-impl"] == "neptune_flow.iceberg.storage.Storage"
     assert _with_limits({"s3.region": "eu", "s3.request-timeout": "7"}, 30)["s3.region"] == "eu"
     assert _with_limits({"s3.request-timeout": "7"}, 30)["s3.request-timeout"] == "7"
     assert "s3.region" not in _with_limits({}, 30)

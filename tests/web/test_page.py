@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neptune_flow.vitals import CommitFacts, Phase, Sample
+from neptune_flow.vitals import SERVICES, CommitFacts, Phase, Sample
 from neptune_flow.web.page import CONTENT_SECURITY_POLICY, PAGE
 from tests.test_vitals import facts
 from tests.web.browser import Browser
@@ -57,7 +57,7 @@ def test_the_page_says_what_is_wrong_and_where(place: Place, browser: Browser) -
     place.vitals.waits_for("catalog", "the catalog does not answer")
     browser.open(place.address)
     browser.wait_text("Data may not land.", "#word")
-    assert "table has been away" in browser.text("#reasons")
+    assert "catalog has been away" in browser.text("#reasons")
     assert "the catalog does not answer" in browser.text("#health")
     assert browser.run("document.querySelectorAll('#route .bad .name').length") == 2, "table and quarantine"
     assert browser.run("document.title").startswith("▲")
@@ -87,7 +87,8 @@ def hostile() -> Place:
     for number, text in enumerate(HOSTILE):
         place.vitals.samples.append(Sample(0.0, number, 1, text, text, text, text.encode()))
         place.vitals.rejects[text] = number + 1
-        place.vitals.waits_for(text, text)
+    for service in SERVICES:
+        place.vitals.waits_for(service, " ".join(HOSTILE))
     place.vitals.stop_reason = HOSTILE[0]
     return place
 

@@ -8,20 +8,25 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from neptune_flow.errors import SettingsError
 from neptune_flow.settings import Settings
+from neptune_flow.vitals import memory_bytes
 from neptune_flow.web import Answer, Server, open_server
 from neptune_flow.web import server as module
 from tests.services.servers.process import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT_S = 30.0
+ELSEWHERE = "127.0.0.2"
+"""Another address than the one from which these tests ask."""
 
 
 def fails() -> Answer:
@@ -78,6 +83,12 @@ def test_there_is_no_folder_behind_it(server: Server, path: str) -> None:
     assert ask(server, path)[0].status == 404
 
 
+def test_the_name_by_which_it_is_asked_changes_nothing_and_comes_back_nowhere(server: Server) -> None:
+    answer, body = ask(server, "/word", headers={"Host": "elsewhere.example", "X-Forwarded-Host": "elsewhere.example"})
+    assert answer.status == 200
+    assert "elsewhere" not in str(answer.headers) + body.decode()
+
+
 def test_every_answer_tells_browsers_to_keep_run_and_embed_nothing(server: Server) -> None:
     for path, policy in (("/word", "default-src 'self'"), ("/away", module.LOCKED), ("/nothing", module.LOCKED)):
         answer, _ = ask(server, path)
@@ -106,15 +117,136 @@ def test_what_is_no_http_is_refused_and_harms_nobody(server: Server) -> None:
     assert ask(server, "/word")[0].status == 200
 
 
-def test_silent_connections_are_closed_so_that_they_cannot_take_up_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SILENT_S_MAX", 2)
-    monkeypatch.setattr(module, "CONNECTIONS_MAX", 6)
-    with open_server("127.0.0.1", 0, ROUTES) as server:
-        silent = [socket.create_connection(("127.0.0.1", server.port), LIMIT_S) for _ in range(10)]
-        assert ask(server, "/word")[0].status == 200
-        assert silent[0].recv(1) == b"", "closed by the server"
-        for connection in silent:
-            connection.close()
+def test_a_connection_is_good_for_one_request_and_what_was_sent_ahead_is_not_answered(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as eager:
+        eager.sendall(b"GET /word HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n" * 20)
+        said = _all_of(eager)
+    assert said.count(b"HTTP/1.1 200 ") == 1
+    assert b"\r\nConnection: close\r\n" in said
+
+
+@pytest.mark.parametrize("drip", [b"", b"x"], ids=["silent", "a byte now and then"])
+def test_a_connection_without_a_request_is_closed_however_busy_it_is(
+    monkeypatch: pytest.MonkeyPatch, drip: bytes
+) -> None:
+    monkeypatch.setattr(module, "CONNECTION_S_MAX", 1.5)
+    with (
+        open_server("127.0.0.1", 0, ROUTES) as server,
+        socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as slow,
+    ):
+        slow.sendall(b"GET /")
+        slow.settimeout(0.1)
+        deadline_s = time.monotonic() + LIMIT_S
+        while not _is_closed(slow, drip):
+            assert time.monotonic() < deadline_s
+
+
+@pytest.mark.parametrize(
+    "first", [b"GET /word HTTP/1.1\r\nX: ", b"GET /word HTTP/1.1\r\n\r\n"], ids=["slow", "in a hurry"]
+)
+def test_strangers_who_take_every_place_again_and_again_keep_nobody_from_an_answer(
+    server: Server, first: bytes
+) -> None:
+    with _crowd(server, 3 * module.CONNECTIONS_MAX, first, b"x") as crowd:
+        for _ in range(20):
+            began_s = time.monotonic()
+            assert ask(server, "/word")[0].status == 200
+            assert time.monotonic() - began_s < 5
+            time.sleep(0.05)
+        assert crowd.connections > 4 * module.CONNECTIONS_MAX, "they did come again"
+
+
+def test_strangers_who_ask_and_do_not_read_cost_little_memory_and_keep_nobody_from_an_answer() -> None:
+    long = b"x" * (1 << 20)
+    routes = {**ROUTES, "/long": lambda: (200, "text/plain", long)}
+    ahead = b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" * 400
+    with open_server("127.0.0.1", 0, routes) as server:
+        assert ask(server, "/long")[1] == long
+        before, most = _rss_bytes(), 0
+        with _crowd(server, 2 * module.CONNECTIONS_MAX, ahead, ahead):
+            for _ in range(20):
+                assert ask(server, "/word")[0].status == 200
+                most = max(most, _rss_bytes())
+                time.sleep(0.05)
+    assert most - before < 8 * module.UNSENT_BYTES_MAX
+
+
+class _Crowd:
+    """Strangers who connect, say `first`, then `more` ten times a second, read nothing, and come again when they are turned away."""
+
+    def __init__(self, port: int, size: int, first: bytes, more: bytes) -> None:
+        self.connections = 0
+        self._port, self._size, self._first, self._more = port, size, first, more
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        strangers: dict[int, socket.socket] = {}
+        while not self._stop.wait(0.1):
+            for number in range(self._size):
+                try:
+                    if number not in strangers:
+                        strangers[number] = self._come()
+                    strangers[number].send(self._more)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    if gone := strangers.pop(number, None):
+                        gone.close()
+        for stranger in strangers.values():
+            stranger.close()
+
+    def _come(self) -> socket.socket:
+        stranger = socket.socket()
+        # Small, so that an answer that nobody reads stays with the server.
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stranger.bind((ELSEWHERE, 0))
+        stranger.settimeout(1)
+        stranger.connect(("127.0.0.1", self._port))
+        self.connections += 1
+        stranger.setblocking(False)
+        stranger.send(self._first)
+        return stranger
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+@contextmanager
+def _crowd(server: Server, size: int, first: bytes, more: bytes) -> Iterator[_Crowd]:
+    crowd = _Crowd(server.port, size, first, more)
+    try:
+        yield crowd
+    finally:
+        crowd.end()
+
+
+def _is_closed(connection: socket.socket, drip: bytes) -> bool:
+    try:
+        connection.send(drip)
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    said = b""
+    try:
+        while piece := connection.recv(1 << 16):
+            said += piece
+    except ConnectionResetError:
+        pass
+    return said
+
+
+def _rss_bytes() -> int:
+    found = memory_bytes()
+    assert found is not None, "Linux alone tells it"
+    return found
 
 
 def test_a_port_that_is_in_use_is_a_setting_that_is_wrong(server: Server) -> None:

@@ -16,7 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    NewTopic,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
 from tests.services.servers import fetch
 from tests.services.servers.java import JavaServer
@@ -28,6 +34,9 @@ COORDINATES = (
     "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",  # without a logging backend the server is mute
 )
 _REQUEST_TIMEOUT_S = 10.0
+_SASL = "org.apache.kafka.common.security"
+PLAIN_USERS = {"neptune": "the-plain-password"}
+"""Who may come in by SASL PLAIN; users of SCRAM are made (`KafkaCluster.make_user`)."""
 _LOG4J = """\
 rootLogger.level = INFO
 rootLogger.appenderRef.console.ref = CONSOLE
@@ -74,15 +83,17 @@ class KafkaBroker(JavaServer):
         jvm_options: Sequence[str] = (),
         directory: Path | None = None,
         start_limit_s: float = 90.0,
+        certificate: Path | None = None,
     ) -> None:
         super().__init__(
             heap_mib_max=heap_mib_max, jvm_options=jvm_options, directory=directory, start_limit_s=start_limit_s
         )
         self.node = node
         self.port = free_port()
+        self.secure_port = free_port() if certificate else 0
         self._cluster_id = cluster_id
         self._controller_port = controller_port
-        self._properties = {**self._node_properties(), **properties}
+        self._properties = {**self._node_properties(), **self._secure_properties(certificate), **properties}
 
     @property
     def bootstrap(self) -> str:
@@ -102,6 +113,25 @@ class KafkaBroker(JavaServer):
             "listeners": f"{broker},{controller}" if first else broker,
             "advertised.listeners": broker,
             "log.dirs": str(self.directory / "data"),
+        }
+
+    def _secure_properties(self, certificate: Path | None) -> dict[str, str]:
+        """A second way in, by TLS and SASL; the first one stays for the tests themselves."""
+        if certificate is None:
+            return {}
+        plain = self._node_properties()
+        secure = f"SECURE://{HOST}:{self.secure_port}"
+        here = "listener.name.secure"
+        users = " ".join(f'user_{name}="{password}"' for name, password in PLAIN_USERS.items())
+        return {
+            "listeners": f"{plain['listeners']},{secure}",
+            "advertised.listeners": f"{plain['advertised.listeners']},{secure}",
+            "listener.security.protocol.map": f"{plain['listener.security.protocol.map']},SECURE:SASL_SSL",
+            f"{here}.ssl.keystore.type": "PEM",
+            f"{here}.ssl.keystore.location": str(certificate),
+            f"{here}.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+            f"{here}.scram-sha-512.sasl.jaas.config": f"{_SASL}.scram.ScramLoginModule required;",
+            f"{here}.plain.sasl.jaas.config": f"{_SASL}.plain.PlainLoginModule required {users};",
         }
 
     def prepare(self) -> None:
@@ -165,6 +195,7 @@ class KafkaCluster:
             measurements.
         directory: where the nodes' directories are made, and kept; None means temporary ones.
         start_limit_s: seconds within which each broker must answer.
+        certificate: with its key (PKCS 8) in one PEM file; each broker then has a second port, for TLS with SASL.
 
     `start`, `stop`, `kill`, `restart`, `pause`, `resume` and `close` act on all nodes; `nodes[i]` is one of them, with
     the same methods. As a context manager it starts on entry and closes on exit.
@@ -179,6 +210,7 @@ class KafkaCluster:
         jvm_options: Sequence[str] = (),
         directory: Path | None = None,
         start_limit_s: float = 90.0,
+        certificate: Path | None = None,
     ) -> None:
         cluster_id = uuid.uuid4().hex[:22]  # reads as the 16 bytes in base64 that Kafka wants
         controller_port = free_port()
@@ -193,6 +225,7 @@ class KafkaCluster:
                 jvm_options=jvm_options,
                 directory=None if directory is None else directory / f"broker-{node}",
                 start_limit_s=start_limit_s,
+                certificate=certificate,
             )
             for node in range(1, brokers + 1)
         ]
@@ -201,6 +234,19 @@ class KafkaCluster:
     def bootstrap(self) -> str:
         """`host:port` of every broker, with commas between."""
         return ",".join(node.bootstrap for node in self.nodes)
+
+    @property
+    def secure_bootstrap(self) -> str:
+        """`host:port` of every broker's port for TLS with SASL."""
+        return ",".join(f"{HOST}:{node.secure_port}" for node in self.nodes)
+
+    def make_user(self, name: str, password: str) -> None:
+        """A user of SASL SCRAM-SHA-512. Raises `KafkaException` if Kafka refuses."""
+        made = UserScramCredentialUpsertion(
+            name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode()
+        )
+        admin = _admin(self.bootstrap)  # must outlive its question
+        admin.alter_user_scram_credentials([made])[name].result(_REQUEST_TIMEOUT_S)
 
     @property
     def pid(self) -> int:
