@@ -16,10 +16,10 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' neptune_flow/__init__.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo servers lint types fast-test test format image deploy-test simulate chaos fuzz bench bench-live clean
+.PHONY: help demo servers lint types fast-test test format image deploy-test simulate chaos fuzz bench bench-fairness bench-live clean
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 ##@ Try it
 
@@ -78,6 +78,10 @@ fuzz: $(VENV)/.dev ## Fuzzed messages through a real Neptune, each compared: mak
 bench: $(VENV)/.dev ## Throughput on real Kafka and S3 (docs/performance.md)
 	@$(BIN)/python -m tests.services.servers prepare
 	@$(BIN)/python -m bench.compare $(BENCH_OPTIONS)
+
+bench-fairness: $(VENV)/.dev ## 16 writers on one table: does each get its turn (docs/performance.md)
+	@$(BIN)/python -m tests.services.servers prepare
+	@$(BIN)/python -m bench.fairness $(BENCH_OPTIONS)
 
 bench-live: $(VENV)/.dev ## Freshness, idleness, restart, catch-up, soak: BENCH_OPTIONS names one (docs/performance.md)
 	@$(BIN)/python -m tests.services.servers prepare

@@ -1,10 +1,13 @@
 """Group mode: this process lands the Kafka partitions that the consumer group assigns to it, round after round.
 
-    join ─► assignment ─► round: the flow over these partitions ─► the assignment changes, or a stop ─► drain, commit ─► hand over ─► next round
+    prepare ─► join ─► assignment ─► round: the flow over these partitions ─► the assignment changes, or a stop ─► drain, commit ─► hand over ─► next round
 
+What can be wrong with services, tables and contract is found out before it joins, so that a process that cannot land takes no partition from one that
+can (`start`).
 A round is the whole flow of `pipeline`, begun anew: it reads the ledgers, fences its partitions, and resumes. So a partition goes from one process to
 another as it does from one run to the next, and nothing new has to be proven: the ledger is the only memory. A round that was superseded, since two
-processes read the same partition after all, ends like any other, and the next one reads the ledger again.
+processes read the same partition after all, ends like any other, and the next one reads the ledger again. An outage is sat out within a round, as
+in any running process; a round that is to end while it has not begun yet just ends.
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from neptune_flow.errors import Superseded
-from neptune_flow.kafka import KafkaAddress, Membership, find_topic
-from neptune_flow.patience import Patience
+from neptune_flow.errors import StopRequested, Superseded
+from neptune_flow.kafka import Membership
 from neptune_flow.process import Lifecycle, neptune_error_in
 from neptune_flow.settings import Settings
+from neptune_flow.start import Start
 from neptune_flow.telemetry import get_logger
 from neptune_flow.vitals import Phase
 
@@ -30,7 +33,8 @@ SUPERSEDED_PAUSE_S = 1.0
 class Round(NamedTuple):
     """What one round works with."""
 
-    partitions: tuple[int, ...]
+    start: Start
+    """Opens the round's landing, over its partitions."""
     ending: threading.Event
     """Once it is set, the round's flow drains."""
     publish: Callable[[Mapping[int, int]], None]
@@ -40,28 +44,30 @@ class Round(NamedTuple):
 def run_rounds(
     settings: Settings,
     lifecycle: Lifecycle,
+    start: Start,
     land: Callable[[Round], None],
     is_alive: Callable[[], bool],
 ) -> None:
     """Land what the group assigns until the lifecycle stops; returns when the last round has drained.
 
     Args:
+        start: of this process; its rounds share what it opens.
         land: runs the flow of a round until it has drained.
         is_alive: whether the flow moves; one that does not gives its partitions up.
 
     Raises:
-        NeptuneError: why a round stopped, but for Superseded.
+        NeptuneError: why it could not begin, or why a round stopped, but for Superseded.
     """
     lifecycle.nothing_to_drain = False
-    address = KafkaAddress.of(settings.kafka)
-    patience = Patience(settings.start_wait_s_max, lifecycle.stopping, vitals=lifecycle.vitals)
-    patience.call("Kafka", lambda: find_topic(address))
+    start.prepare()
     membership = Membership(
-        address,
+        start.address,
         instance_id=settings.kafka.group_instance_id,
         session_timeout_s=settings.kafka.session_timeout_s,
         drain_s_max=settings.drain_s_max,
+        outage_s_max=settings.retry_s_max,
         is_alive=is_alive,
+        vitals=lifecycle.vitals,
     )
     membership.join()
     threading.Thread(target=_stop_with, args=[lifecycle.stopping, membership], name="stop", daemon=True).start()
@@ -69,7 +75,8 @@ def run_rounds(
         # More processes than partitions: those without one are well, and wait.
         lifecycle.vitals.enter(Phase.RUNNING)
         while (begun := membership.begin_round(lifecycle.stopping)) is not None:
-            _round(Round(*begun, membership.publish), lifecycle, land)
+            partitions, ending = begun
+            _round(Round(start.of_round(partitions, ending), ending, membership.publish), lifecycle, land)
             if not lifecycle.stopping.is_set():
                 lifecycle.vitals.forget()
                 lifecycle.vitals.enter(Phase.RUNNING)
@@ -85,10 +92,12 @@ def _round(this: Round, lifecycle: Lifecycle, land: Callable[[Round], None]) -> 
     try:
         land(this)
     except Exception as error:
-        superseded = neptune_error_in(error)
-        if not isinstance(superseded, Superseded):
+        known = neptune_error_in(error)
+        if isinstance(known, StopRequested) and this.ending.is_set():
+            return
+        if not isinstance(known, Superseded):
             raise
-        log.warning("round_superseded", reason=superseded.primary, detail=superseded.detail)
+        log.warning("round_superseded", reason=known.primary, detail=known.detail)
         lifecycle.stopping.wait(SUPERSEDED_PAUSE_S)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from neptune_flow.errors import LedgerConflict, NeptuneError, Superseded, Unavailable
+from neptune_flow.errors import LedgerConflict, LostRace, NeptuneError, Superseded, Unavailable
 from neptune_flow.ledger import Ledger
 from neptune_flow.patience import Patience
 from neptune_flow.protocol import AlreadyThere, Append, Look, LookAgain, Offer, Outcome, Stop, StopReason, decide
@@ -79,6 +79,7 @@ def land(
     Raises:
         Superseded: another writer has moved the ledger of one of the partitions.
         LedgerConflict: the ledger is of another topic.
+        LostRace: other writers were quicker at every try within the limit.
         Unavailable: no attempt was answered within the limit; it may still have landed, and a restart finds out.
     """
     drive = _Drive(table, offer, files, advance, summary, look)
@@ -151,8 +152,11 @@ class _Drive:
             # Another writer has committed since; a fresh look is all it takes.
             self._may_be_stale = False
             return
+        what = f"{self._table.name}: attempt {len(self._outcomes)} of commit {self._offer.commit} is {self._last.value}"
+        if attempt.outcome is Outcome.REFUSED:
+            raise LostRace(what, detail=attempt.error, hint="many write to this table at once; nothing is lost")
         raise Unavailable(
-            f"{self._table.name}: attempt {len(self._outcomes)} of commit {self._offer.commit} is {self._last.value}",
+            what,
             detail=attempt.error,
             hint="start again when storage and catalog are back: nothing is lost (limit: NEPTUNE_RETRY_S_MAX)",
         )

@@ -15,12 +15,13 @@ from typing import NamedTuple
 from bytewax._bytewax import cli_main
 from bytewax.dataflow import Dataflow
 
-from neptune_flow.contract import load_contract
+from neptune_flow.cluster import cluster_addresses
 from neptune_flow.group import Round, run_rounds
 from neptune_flow.health import HealthWatch
-from neptune_flow.pipeline import build, cluster_addresses
+from neptune_flow.pipeline import build
 from neptune_flow.process import Lifecycle, before_leaving, install_exit_codes
 from neptune_flow.settings import Settings
+from neptune_flow.start import Start
 from neptune_flow.telemetry import configure_logging, get_logger, register_secret
 from neptune_flow.telemetry.readings import About
 from neptune_flow.telemetry.signals import Signals
@@ -38,13 +39,18 @@ def flow() -> Dataflow:
     around = _prepare()
     around.lifecycle.nothing_to_drain = True
     dataflow = build(around.settings, around.lifecycle, around.signals.traces)
-    _open_http(around)
-    addresses = cluster_addresses()
-    if addresses is not None:
-        # The engine waits for all processes of a cluster without a word.
+    if around.settings.kafka.group_mode:
         log.info(
-            "waiting_for_cluster", addresses=addresses.split(";"), effect="nothing begins until all processes are there"
+            "group_mode_not_used",
+            reason="Bytewax runs this flow, which lands all of the topic, alone or as a cluster",
+            hint="`neptune run` shares the topic with the other processes of the group",
         )
+    if around.settings.http_port:
+        _open_http(around, _watch(around))
+    addresses = cluster_addresses()
+    if addresses:
+        # The engine waits for all processes of a cluster without a word.
+        log.info("waiting_for_cluster", addresses=addresses, effect="nothing begins until all processes are there")
     return dataflow
 
 
@@ -59,14 +65,16 @@ def run_group(workers: int = 1, epoch_s: int = 1) -> None:
         NeptuneError: what is wrong, or why it stopped.
     """
     settings, lifecycle, signals = around = _prepare()
-    load_contract(settings.contract)
-    health = _open_http(around)
+    start = Start.of(settings, lifecycle)
+    health = _watch(around)
+    if settings.http_port:
+        _open_http(around, health)
 
     def land(this: Round) -> None:
         dataflow = build(settings, lifecycle, signals.traces, this)
         cli_main(dataflow, workers_per_process=workers, epoch_interval=timedelta(seconds=epoch_s))  # type: ignore[no-untyped-call]
 
-    run_rounds(settings, lifecycle, land, is_alive=lambda: health is None or health.verdict().live)
+    run_rounds(settings, lifecycle, start, land, is_alive=lambda: health.verdict().live)
 
 
 class _Around(NamedTuple):
@@ -91,16 +99,17 @@ def _prepare() -> _Around:
     return _Around(settings, lifecycle, signals)
 
 
-def _open_http(around: _Around) -> HealthWatch | None:
-    """Health, page and metrics, in threads beside the flow; one server a process, whatever its workers."""
-    settings, vitals = around.settings, around.lifecycle.vitals
-    if not settings.http_port:
-        return None
-    health = HealthWatch(settings, vitals)
-    routes = {**status_routes(settings, vitals, health), "/metrics": around.signals.metrics.page}
-    open_server(settings.http_host, settings.http_port, routes, POLICIES)
+def _watch(around: _Around) -> HealthWatch:
+    health = HealthWatch(around.settings, around.lifecycle.vitals)
     health.start()
     return health
+
+
+def _open_http(around: _Around, health: HealthWatch) -> None:
+    """Health, page and metrics, in threads beside the flow; one server a process, whatever its workers."""
+    settings, vitals = around.settings, around.lifecycle.vitals
+    routes = {**status_routes(settings, vitals, health), "/metrics": around.signals.metrics.page}
+    open_server(settings.http_host, settings.http_port, routes, POLICIES)
 
 
 def _about(settings: Settings) -> About:

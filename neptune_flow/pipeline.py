@@ -17,9 +17,6 @@ worker runs does (`start`).
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -29,10 +26,10 @@ from dataclasses import dataclass
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from neptune_flow.cluster import cluster_addresses, option
 from neptune_flow.collect import CollectLimits, Collector, CollectorState
-from neptune_flow.contract import load_contract
 from neptune_flow.group import Round
-from neptune_flow.kafka import GroupOffsets, KafkaAddress, KafkaSource, Progress, Reader, ReaderLimits, TopicWatch
+from neptune_flow.kafka import GroupOffsets, KafkaSource, Progress, Reader, ReaderLimits, TopicWatch
 from neptune_flow.patience import Patience
 from neptune_flow.process import Lifecycle
 from neptune_flow.records import Judged, MessageBatch
@@ -41,7 +38,6 @@ from neptune_flow.sink import CommitSink, Committer
 from neptune_flow.spool import Spool, SpoolBudget
 from neptune_flow.start import QUARANTINE_DAY, PatientFiles, Start
 from neptune_flow.telemetry.traces import Traces
-from neptune_flow.validation import Validator
 from neptune_flow.vitals import Held
 
 BASE_BYTES = 192 << 20
@@ -73,8 +69,9 @@ class MemoryPlan:
 class Budgets:
     """One spool budget for each worker thread of this process, which share the plan's bytes evenly."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, memory_bytes_max: int) -> None:
         self._bytes_max = bytes_max
+        self._memory_bytes_max = memory_bytes_max
         self._worker = threading.local()
         self._all: list[SpoolBudget] = []
         self._lock = threading.Lock()
@@ -82,7 +79,7 @@ class Budgets:
     def of_this_worker(self) -> SpoolBudget:
         if not hasattr(self._worker, "budget"):
             with self._lock:
-                self._worker.budget = SpoolBudget(self._bytes_max)
+                self._worker.budget = SpoolBudget(self._bytes_max, self._memory_bytes_max)
                 self._all.append(self._worker.budget)
                 for each in self._all:
                     each.bytes_max = self._bytes_max // len(self._all)
@@ -101,17 +98,13 @@ def build(
 
     Args:
         traces: takes each commit as a trace.
-        this: the round whose partitions it lands; without one, all of the topic's.
+        this: the round whose start it has, and so its partitions; without one, all of the topic's.
 
     Raises:
         ContractError: the contract cannot be loaded or cannot become a table.
     """
-    contract = load_contract(settings.contract)
-    validator = Validator.of(settings, contract)
-    address = KafkaAddress.of(settings.kafka)
-    vitals = lifecycle.vitals
-    start = Start(settings, contract, validator, address, lifecycle, vitals, this.partitions if this else None)
-    steps = _Steps(settings, contract.event_date, validator, address, start, lifecycle, traces, this)
+    start = this.start if this else Start.of(settings, lifecycle)
+    steps = _Steps(settings, start, lifecycle, traces, this)
 
     dataflow = Dataflow("neptune")
     messages = op.input("messages", dataflow, steps.source())
@@ -121,45 +114,30 @@ def build(
     return dataflow
 
 
-def cluster_addresses() -> str | None:
-    """The addresses of all processes of the Bytewax cluster that this one is of; None where it is of none."""
-    return _option("-a", "--addresses", "BYTEWAX_ADDRESSES")
-
-
-def _option(short: str, long: str, variable: str) -> str | None:
-    """What the engine was told; it does not tell its steps."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(short, long, dest="value", default=os.environ.get(variable))
-    value: str | None = parser.parse_known_args(sys.argv[1:])[0].value
-    return value
-
-
 class _Steps:
     """Makes the steps of the flow, each on the worker that runs it."""
 
     def __init__(
         self,
         settings: Settings,
-        event_date: str,
-        validator: Validator,
-        address: KafkaAddress,
         start: Start,
         lifecycle: Lifecycle,
         traces: Traces | None,
         this: Round | None,
     ) -> None:
         self._settings = settings
-        self._event_date = event_date
-        self._validator = validator
-        self._address = address
+        self._event_date = start.contract.event_date
+        self._validator = start.validator
+        self._address = start.address
         self._start = start
         self._this = this
+        self._is_alone = this is not None or not cluster_addresses()
         self._stopping = this.ending if this else lifecycle.stopping
         self._vitals = vitals = lifecycle.vitals
-        recovery = _option("-r", "--recovery-directory", "BYTEWAX_RECOVERY_DIRECTORY")
+        recovery = option("-r", "--recovery-directory", "BYTEWAX_RECOVERY_DIRECTORY")
         self._plan = MemoryPlan.of(settings.memory_bytes_max, has_recovery_store=recovery is not None)
         self._progress = Progress()
-        self._budgets = Budgets(self._plan.spool_bytes_max)
+        self._budgets = Budgets(self._plan.spool_bytes_max, settings.memory_bytes_max)
         vitals.held["spool_bytes"] = self._budgets.held
         self._traces = traces
         self._patience = Patience(settings.retry_s_max, denied_too=True, vitals=vitals)
@@ -177,15 +155,17 @@ class _Steps:
             self._plan.inflight_bytes_max,
             self._settings.retry_s_max,
             self._settings.idle_timeout_s,
-            MESSAGE_BYTES if cluster_addresses() is None else 0,
+            MESSAGE_BYTES if self._is_alone else 0,
         )
+        starting = Patience(self._settings.retry_s_max, self._stopping, denied_too=True, vitals=self._vitals)
         return KafkaSource(
             partitions=lambda: self._start().partitions,
             begin=lambda partition, position: self._start().read_from(partition, position),
             make_reader=lambda: Reader(self._address, limits, self._progress, vitals=self._vitals),
             bound_to=lambda: self._start().bound_to,
             stopping=self._stopping,
-            quiet_s=self._quiet_s if cluster_addresses() is None else lambda: 0.0,
+            patiently=lambda ask: starting.call("Kafka", ask),
+            quiet_s=self._quiet_s if self._is_alone else lambda: 0.0,
         )
 
     def _quiet_s(self) -> float:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bytewax.recovery import init_db_dir
 
+from neptune_flow.cluster import cluster_addresses
 from neptune_flow.errors import StateDoesNotJoin
 from neptune_flow.process import UNUSABLE_STORE, neptune_error_in
 from neptune_flow.telemetry import get_logger
@@ -89,7 +90,6 @@ def _known_options(options: list[str]) -> argparse.Namespace:
     """The few of Bytewax's options that matter here; its own parser judges the rest."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-r", "--recovery-directory", type=Path, default=os.environ.get("BYTEWAX_RECOVERY_DIRECTORY"))
-    parser.add_argument("-i", "--process-id", default=os.environ.get("BYTEWAX_PROCESS_ID"))
     known, _others = parser.parse_known_args(options)
-    known.is_cluster = known.process_id is not None or "BYTEWAX_POD_NAME" in os.environ
+    known.is_cluster = bool(cluster_addresses(options))
     return known

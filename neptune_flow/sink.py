@@ -47,6 +47,10 @@ log = get_logger("neptune.commit")
 MOSTLY_REFUSED_MIN = 10
 """A commit with more rejects than rows is worth a warning, if there are more than a few."""
 
+CROWDED_COMMITS = 10
+"""After a lost race others are expected to write, too, for so many commits: the table is looked at first, since an attempt upon what the last
+commit has left would be in vain, and costs much more."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownAtStart:
@@ -90,6 +94,7 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         self._fenced: set[int] = set()
         self._rows_look: Look | None = None
         self._rejects_look: Look | None = None
+        self._crowded = 0
         self._patience = patience
         self._publish = publish
         self._verify = verify
@@ -153,6 +158,7 @@ class Committer(StatefulSinkPartition[Stretch, None]):
             lost_races=landed.lost_races + (quarantined.lost_races if quarantined else 0),
             unknown=landed.unknown + (quarantined.unknown if quarantined else 0),
         )
+        self._crowded = CROWDED_COMMITS if facts.lost_races else max(0, self._crowded - 1)
         self._publish({p: next_offset for p, (_, next_offset) in facts.ranges.items()})
         self._vitals.has_committed(facts)
         _log_commit(facts)
@@ -179,7 +185,7 @@ class Committer(StatefulSinkPartition[Stretch, None]):
             lambda ledger: ledger.advance_rejects(stretches, commit),
             lambda _ledger: {"neptune.rejects": str(rejects.rows)},
             self._patience,
-            self._rejects_look,
+            None if self._crowded else self._rejects_look,
         )
         self._rejects_look = landed.after
         self._rejects_known.update((p, landed.ledger.entries[p]) for p in partitions)
@@ -196,7 +202,7 @@ class Committer(StatefulSinkPartition[Stretch, None]):
             lambda ledger: ledger.advance(stretches, commit),
             lambda ledger: _summary(stretches, ledger),
             self._patience,
-            self._rows_look,
+            None if self._crowded else self._rows_look,
         )
         self._rows_look = landed.after
         self._rows_known.update((p, landed.ledger.entries[p]) for p in partitions)

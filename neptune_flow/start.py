@@ -7,6 +7,11 @@ later decision (where a partition begins, whether restored state joins, what a c
 disagree. If the tables move meanwhile, the commit's pin notices. The processes of a cluster read them each for itself: what each was told of a
 partition travels with its messages (`reading`), and who was told something else stops all.
 
+A group decides once. Where a topic begins (NEPTUNE_START_FROM) is asked of Kafka at the first start, and later partitions begin at their first
+message. A process that lands all of a topic writes all its partitions into the ledger in its first commit. The processes of a group (`group`) each
+land some: so the first of them lands a ledger that names all, before it joins, and the others read it. Two that do so at once
+are told apart by the catalog, as in any commit; the one that is refused goes on with what the other has written.
+
 Whether to begin at all. A ledger of another topic, or of an earlier one of this name, is not gone on with. Nor are two ledgers that
 contradict each other (`ledger.contradictions`), nor a quarantine that holds more verdicts than its ledger has landed: going on would
 lose or double messages in silence. The error names the command that lands a ledger by hand (`mend`). A table that was restored
@@ -16,23 +21,27 @@ from a backup with the ledger that belongs to it is no such case: what it lacks 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from neptune_flow.collect import STATE_FORMAT, Resume
-from neptune_flow.contract import Contract
-from neptune_flow.errors import LedgerConflict, Unavailable
+from neptune_flow.contract import Contract, load_contract
+from neptune_flow.errors import LedgerConflict, Superseded, Unavailable
 from neptune_flow.iceberg import Lake, LakeTable, TableLook, TableReader
 from neptune_flow.kafka import KafkaAddress, ReadFrom, Topic, find_topic, start_offsets
 from neptune_flow.kafka.source import Position
+from neptune_flow.landing import land
 from neptune_flow.ledger import Contradiction, Ledger, contradictions, reading_of
 from neptune_flow.patience import Patience
 from neptune_flow.process import Lifecycle
-from neptune_flow.records import DataFile
+from neptune_flow.protocol import Claim, Offer
+from neptune_flow.records import DataFile, Stretch
 from neptune_flow.settings import Settings
 from neptune_flow.sink import KnownAtStart
 from neptune_flow.telemetry import get_logger
@@ -43,6 +52,9 @@ log = get_logger("neptune.start")
 
 QUARANTINE_DAY = "day"
 """The quarantine table's partition: the day of Kafka's timestamp."""
+
+START_FROM_KEY = "neptune.start-from"
+"""In the summary of a snapshot whose ledger says where a group begins: what NEPTUNE_START_FROM was."""
 
 
 class PatientFiles:
@@ -74,6 +86,8 @@ class Landing:
     """Where partitions begin that the rows' ledger does not know."""
     refused_before: Mapping[int, Collection[int]]
     """Per partition, the offsets that the quarantine holds at or above the rows' ledger."""
+    committed_at_s: float | None = None
+    """When the rows' ledger moved last, seconds since 1970-01-01."""
 
     def resume(self, partition: int) -> Resume:
         """What the tables say of a partition."""
@@ -83,12 +97,11 @@ class Landing:
     def read_from(self, partition: int, position: Position | None) -> ReadFrom:
         """Where a partition's reading begins: at the ledger's number, or further where the recovery store can join it."""
         entry = self.rows_ledger.entries.get(partition)
-        if entry is None:
-            first, is_start = self.start_offsets[partition], True
-        else:
-            first, is_start = entry.next, False
+        first = self.start_offsets[partition] if entry is None else entry.next
+        # An entry that the quarantine does not know is a beginning of which nobody has taken anything.
+        is_start = partition not in self.rejects_ledger.entries and (entry is None or entry.next == entry.first)
         joins = position is not None and position.bound_to == self.bound_to
-        if position is not None and joins and not is_start and partition not in self.refused_before:
+        if position is not None and joins and entry is not None and partition not in self.refused_before:
             first = max(first, position.next)
         return ReadFrom(partition, first, is_start, self.refused_before.get(partition, ()), self._reading(partition))
 
@@ -105,8 +118,15 @@ class Landing:
         )
 
 
+class Tables(NamedTuple):
+    """The two tables of one process, open."""
+
+    rows: LakeTable
+    quarantine: LakeTable
+
+
 class Start:
-    """Opens the Landing of this process once, at the first call from any worker."""
+    """Opens the Landing of this process, or of one round of a group's member, once, at the first call from any worker."""
 
     def __init__(
         self,
@@ -116,19 +136,45 @@ class Start:
         address: KafkaAddress,
         lifecycle: Lifecycle,
         vitals: Vitals | None = None,
-        partitions: Sequence[int] | None = None,
     ) -> None:
-        """`partitions` are those that this process lands, where it shares the topic with others; else it lands all."""
-        self._partitions = partitions
+        self._partitions: Sequence[int] | None = None
+        self._opened: Tables | None = None
         self._vitals = vitals or Vitals()
         self._settings = settings
-        self._contract = contract
-        self._validator = validator
-        self._address = address
+        self.contract = contract
+        self.validator = validator
+        self.address = address
         self._lifecycle = lifecycle
         self._patience = Patience(settings.start_wait_s_max, lifecycle.stopping, vitals=self._vitals)
         self._lock = threading.Lock()
         self._landing: Landing | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, lifecycle: Lifecycle) -> Start:
+        """The start that the settings describe; asks nobody.
+
+        Raises:
+            ContractError: the contract cannot be loaded or cannot become a table.
+        """
+        contract = load_contract(settings.contract)
+        validator = Validator.of(settings, contract)
+        return cls(settings, contract, validator, KafkaAddress.of(settings.kafka), lifecycle, lifecycle.vitals)
+
+    def prepare(self) -> None:
+        """Open what the rounds of a group's member have in common, and see to it that the ledger says where the topic's partitions begin.
+
+        Raises as a call does.
+        """
+        self._partitions = ()
+        self._open()
+
+    def of_round(self, partitions: Sequence[int], ending: threading.Event) -> Start:
+        """The start of one round over these partitions, after `prepare`; a process that is running sits an outage out, until the round is to end."""
+        this = Start(self._settings, self.contract, self.validator, self.address, self._lifecycle, self._vitals)
+        this._partitions = partitions
+        this._opened = self._opened
+        this._patience = Patience(self._settings.retry_s_max, ending, denied_too=True, vitals=self._vitals)
+        return this
 
     def __call__(self) -> Landing:
         """The open worlds.
@@ -143,17 +189,25 @@ class Start:
         with self._lock:
             if self._landing is None:
                 self._landing = self._open()
+                self._tell(self._landing)
                 self._vitals.enter(Phase.RUNNING)
             return self._landing
 
     def _open(self) -> Landing:
-        topic = self._patience.call("Kafka", lambda: find_topic(self._address))
-        lake = self._open_lake()
-        rows_table = self._table(
-            lake, self._settings.catalog.table, self._validator.rows_schema, self._contract.event_date
+        topic = self._patience.call("Kafka", lambda: find_topic(self.address))
+        self._opened = tables = self._opened or self._open_tables()
+        landing = self._patience.call("tables", lambda: self._read(topic, *tables))
+        if self._partitions is not None and not landing.rows_ledger.entries:
+            self._begin(landing)
+            landing = self._patience.call("tables", lambda: self._read(topic, *tables))
+        return landing
+
+    def _open_tables(self) -> Tables:
+        lake, settings = self._open_lake(), self._settings
+        return Tables(
+            self._table(lake, settings.catalog.table, self.validator.rows_schema, self.contract.event_date),
+            self._table(lake, settings.quarantine_table, self.validator.rejects_schema, QUARANTINE_DAY),
         )
-        quarantine = self._table(lake, self._settings.quarantine_table, self._validator.rejects_schema, QUARANTINE_DAY)
-        return self._patience.call("tables", lambda: self._read(topic, rows_table, quarantine))
 
     def _open_lake(self) -> Lake:
         settings = self._settings
@@ -200,7 +254,7 @@ class Start:
         unknown = [p for p in partitions if p not in rows.entries]
         # A partition that comes later begins at its first message, whatever the first start was told.
         start_from: str | datetime = self._settings.kafka.start_from if not rows.entries else "earliest"
-        landing = Landing(
+        return Landing(
             topic=topic,
             partitions=partitions,
             rows_table=rows_table,
@@ -208,25 +262,46 @@ class Start:
             bound_to=self._bound_to((rows.began_after, rows.cuts), look, quarantine_look),
             rows_ledger=rows,
             rejects_ledger=rejects,
-            start_offsets=start_offsets(self._address, unknown, start_from) if unknown else {},
+            start_offsets=start_offsets(self.address, unknown, start_from) if unknown else {},
             refused_before=refused_before,
+            committed_at_s=look.committed_at_s,
         )
-        self._vitals.knows(rows.entries, rows.watermark_least, look.committed_at_s)
+
+    def _begin(self, landing: Landing) -> None:
+        """Land a ledger that says where each of the topic's partitions begins; if another process has done so meanwhile, its ledger counts."""
+        topic, start_from = landing.topic, self._settings.kafka.start_from
+        offsets = self._patience.call("Kafka", lambda: start_offsets(self.address, topic.partitions, start_from))
+        commit = secrets.token_hex(8)
+        try:
+            land(
+                landing.rows_table,
+                Offer(commit, topic.name, topic.id, tuple(Claim(p, None, None) for p in offsets)),
+                (),
+                lambda ledger: ledger.advance((Stretch(p, o, o) for p, o in offsets.items()), commit),
+                lambda _ledger: {START_FROM_KEY: str(start_from)},
+                self._patience,
+            )
+        except Superseded:
+            return
+        log.info("group_begins", topic=topic.name, start_from=str(start_from), offsets=dict(sorted(offsets.items())))
+
+    def _tell(self, landing: Landing) -> None:
+        rows = landing.rows_ledger
+        self._vitals.knows(rows.entries, rows.watermark_least, landing.committed_at_s)
         log.info(
             "started",
-            topic=topic.name,
-            partitions=len(partitions),
-            new_partitions=len(unknown),
-            table=rows_table.name,
-            contract=self._contract.name,
+            topic=landing.topic.name,
+            partitions=len(landing.partitions),
+            new_partitions=len(landing.start_offsets),
+            table=landing.rows_table.name,
+            contract=self.contract.name,
             ledger={p: e.next for p, e in sorted(rows.entries.items())},
         )
-        return landing
 
     def _bound_to(self, log_marks: object, *looks: TableLook) -> str:
         """What rows on their way are made for: these tables with these columns, and one log of the topic. Others cannot be committed."""
         tables = [(str(look.table.metadata.table_uuid), look.table.metadata.current_schema_id) for look in looks]
-        columns = [str(self._validator.rows_schema), str(self._validator.rejects_schema)]
+        columns = [str(self.validator.rows_schema), str(self.validator.rejects_schema)]
         return hashlib.sha256(repr((STATE_FORMAT, log_marks, tables, columns)).encode()).hexdigest()[:16]
 
 

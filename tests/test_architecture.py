@@ -21,7 +21,7 @@ LAYERS = [
     ("start", {"start"}),
     ("tools", {"verify", "mend", "inspection"}),
     ("beside", {"simulator", "demo", "healthcheck"}),
-    ("top", {"group", "pipeline", "launch", "runner", "cli", "__main__"}),
+    ("top", {"cluster", "group", "pipeline", "launch", "runner", "cli", "__main__"}),
 ]
 """From the bottom to the top; a module imports from its own layer and from those below. `__init__` holds the version alone."""
 

@@ -145,18 +145,9 @@ def test_the_recovery_directory_is_found_in_every_form_of_the_option(options: li
 def test_options_also_come_from_bytewaxs_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", "store")
     monkeypatch.setenv("BYTEWAX_PROCESS_ID", "0")
+    monkeypatch.setenv("BYTEWAX_ADDRESSES", "a:1;b:1")
     known = runner._known_options([])
     assert (known.recovery_directory, known.is_cluster) == (Path("store"), True)
-
-
-@pytest.mark.parametrize("options", [["-i", "0"], ["--process-id=1"]])
-def test_a_member_of_a_cluster_is_recognized(options: list[str]) -> None:
-    assert runner._known_options(options).is_cluster
-
-
-def test_a_pod_of_bytewaxs_chart_is_a_member_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BYTEWAX_POD_NAME", "neptune-0")
-    assert runner._known_options([]).is_cluster
 
 
 def test_the_epoch_is_a_second_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

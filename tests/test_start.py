@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from neptune_flow.contract import load_contract
 from neptune_flow.errors import LedgerConflict, Unavailable
 from neptune_flow.iceberg import TableLook
 from neptune_flow.kafka import KafkaAddress, ReadFrom, Topic
+from neptune_flow.kafka.in_process import InProcessBroker
 from neptune_flow.kafka.source import Position
 from neptune_flow.ledger import Entry, Ledger
 from neptune_flow.process import Lifecycle
+from neptune_flow.protocol import Outcome
 from neptune_flow.settings import Settings
 from neptune_flow.start import Landing, Start, check_agreement, own_ledger
 from neptune_flow.validation import Validator
+from tests.iceberg.worlds import properties
 from tests.mend.worlds import Sea
 
 TOPIC = Topic("sessions", "id-1", (0,))
@@ -101,6 +108,87 @@ def test_two_tables_that_do_not_belong_together_stop_the_start_and_the_command_i
     with pytest.raises(LedgerConflict, match="do not belong together") as conflict:
         check_agreement("t", Ledger("sessions", "id-1", rows), Ledger("sessions", "id-1", rejects))
     assert conflict.value.hint.endswith(command)
+
+
+# A group
+
+
+def a_group_start(folder: Path, broker: InProcessBroker, start_from: str) -> Start:
+    """A member's, on tables in a folder; the topic has four partitions."""
+    settings = {
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        "ICEBERG_CATALOG": "lake",
+        "NEPTUNE_CATALOG_PROPERTIES": json.dumps(properties(folder, type="sql")),
+        "NEPTUNE_START_FROM": start_from,
+    }
+    return Start.of(Settings.load(settings), Lifecycle())
+
+
+def send_to_each(broker: InProcessBroker, count: int) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    for partition in range(4):
+        for _ in range(count):
+            producer.produce("sessions", b"{}", partition=partition)
+    assert producer.flush(30) == 0
+
+
+@pytest.fixture
+def broker() -> Iterator[InProcessBroker]:
+    with InProcessBroker() as broker:
+        broker.make_topic("sessions")
+        yield broker
+
+
+def begins(start: Start, *partitions: int) -> list[ReadFrom]:
+    landing = start.of_round(partitions, threading.Event())()
+    return [landing.read_from(p, None) for p in partitions]
+
+
+@pytest.mark.parametrize(("start_from", "expected"), [("latest", 3), ("earliest", 0)])
+def test_the_first_member_of_a_group_decides_where_all_partitions_begin(
+    tmp_path: Path, broker: InProcessBroker, start_from: str, expected: int
+) -> None:
+    send_to_each(broker, 3)
+    first, second = (a_group_start(tmp_path, broker, start_from) for _ in range(2))
+    first.prepare()
+    assert [b.offset for b in begins(first, 0, 1)] == [expected] * 2
+    send_to_each(broker, 2)
+    second.prepare()
+    found = begins(second, 2, 3)
+    assert [(b.offset, b.is_start) for b in found] == [(expected, True)] * 2
+
+
+def test_of_two_members_that_begin_at_once_one_decides(tmp_path: Path, broker: InProcessBroker) -> None:
+    send_to_each(broker, 3)
+    quick, slow = (a_group_start(tmp_path, broker, "latest") for _ in range(2))
+    tables = slow._open_tables()
+    empty = slow._read(Topic("sessions", None, (0, 1, 2, 3)), *tables)
+    quick.prepare()
+    send_to_each(broker, 2)
+    slow._begin(empty)
+    slow.prepare()
+    assert [b.offset for b in (*begins(quick, 0, 1), *begins(slow, 2, 3))] == [3] * 4
+
+
+def test_a_partition_that_is_added_to_a_groups_topic_begins_at_its_first_message(
+    tmp_path: Path, broker: InProcessBroker
+) -> None:
+    send_to_each(broker, 3)
+    start = a_group_start(tmp_path, broker, "latest")
+    start._begin(start._read(Topic("sessions", None, (0, 1)), *start._open_tables()))
+    start.prepare()
+    assert [b.offset for b in begins(start, 0, 1, 2, 3)] == [3, 3, 0, 0]
+
+
+def test_a_group_whose_tables_contradict_each_other_does_not_begin_anew(
+    tmp_path: Path, broker: InProcessBroker
+) -> None:
+    start = a_group_start(tmp_path, broker, "earliest")
+    _, quarantine = start._open_tables()
+    rejects = Ledger("sessions", None, {0: ENTRY})
+    assert quarantine.attempt(quarantine.look(), (), rejects, "c", {}).outcome is Outcome.LANDED
+    with pytest.raises(LedgerConflict, match="do not belong together"):
+        start.prepare()
 
 
 # Two readings

@@ -12,6 +12,8 @@ frozen for longer than its session, a drain that took too long), the fence and t
 
 A flow that is stuck must not keep its partitions: `is_alive` is asked before each poll, and who is not polled for `max.poll.interval.ms` leaves the
 group. A process that is dead or frozen sends no heartbeats, and is replaced after `session_timeout_s`.
+
+While no round is under way nobody else of the process asks whether brokers are there, so the member does, and gives up after `outage_s_max`.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
-from neptune_flow.errors import AccessDenied, NeptuneError, Superseded
+from neptune_flow.errors import AccessDenied, NeptuneError, Superseded, Unavailable
 from neptune_flow.kafka.client import KafkaAddress, close, error_of
 from neptune_flow.kafka.group_offsets import PublishAnswers
+from neptune_flow.kafka.outage import OutageWatch
 from neptune_flow.telemetry import get_logger
+from neptune_flow.vitals import Vitals
 
 log = get_logger("neptune.group")
 
@@ -44,6 +48,11 @@ _REFUSED = frozenset(
 )
 """A group that does not take this process; it asks again and again."""
 
+_IN_REBALANCE = frozenset(
+    {KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID}
+)
+"""Offsets that come while the group shares its partitions out: they are sent again for those that this member keeps."""
+
 
 class Membership:
     """One member of KAFKA_CONSUMER_GROUP."""
@@ -55,7 +64,9 @@ class Membership:
         instance_id: str,
         session_timeout_s: float,
         drain_s_max: float,
+        outage_s_max: float,
         is_alive: Callable[[], bool] = lambda: True,
+        vitals: Vitals | None = None,
     ) -> None:
         """Nothing is asked before `join`.
 
@@ -63,7 +74,9 @@ class Membership:
             instance_id: of a static member, which may leave and come back within its session without moving a partition; empty for another.
             session_timeout_s: without a heartbeat for so long the member is dead.
             drain_s_max: how long a round may take to end before its partitions are handed over all the same.
+            outage_s_max: how long all brokers may be away while no round is under way.
             is_alive: whether the flow moves.
+            vitals: is told of such an outage.
         """
         self._address = address
         self._drain_s_max = drain_s_max
@@ -77,6 +90,7 @@ class Membership:
         self._told: set[int] = set()
         self._to_publish: dict[int, int] = {}
         self._answers = PublishAnswers(address.group)
+        self._outage = OutageWatch(address, outage_s_max, time.monotonic, vitals or Vitals())
         self._consumer: Consumer = address.consumer(
             error_cb=self._on_error,
             on_commit=self._on_published,
@@ -105,6 +119,7 @@ class Membership:
         Raises:
             Superseded: another process has taken this member's `instance_id`.
             AccessDenied: the credentials do not allow the group.
+            Unavailable: all brokers have been away for too long.
         """
         with self._changed:
             while not stopping.is_set():
@@ -154,7 +169,16 @@ class Membership:
                     self._on_error(error)
             except KafkaException as failed:
                 self._on_error(failed.args[0])
+            self._look_for_brokers()
             self._publish()
+
+    def _look_for_brokers(self) -> None:
+        if self._round is not None:
+            return
+        try:
+            self._outage.after_poll(self._consumer, is_silent=True)
+        except Unavailable as away:
+            self._fail(away)
 
     def _publish(self) -> None:
         with self._changed:
@@ -170,6 +194,10 @@ class Membership:
     def _on_published(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
         if error is not None and error.code() in _REPLACED:
             self._on_error(error)
+        elif error is not None and error.code() in _IN_REBALANCE:
+            with self._changed:
+                kept = {p.partition: p.offset for p in positions if p.partition in self._assigned}
+                self._to_publish = {**kept, **self._to_publish}
         else:
             self._answers(error, positions)
 
@@ -188,8 +216,13 @@ class Membership:
         log.info("partitions_revoked", partitions=_numbers(parts), now=sorted(self._assigned))
 
     def _on_lost(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
-        log.warning("partitions_lost", partitions=_numbers(parts), reason="no heartbeat for longer than the session")
         self._hand_over(consumer, parts)
+        log.warning(
+            "partitions_lost",
+            partitions=_numbers(parts),
+            now=sorted(self._assigned),
+            reason="no heartbeat for longer than the session",
+        )
 
     def _hand_over(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
         under_way = self._round
@@ -221,10 +254,7 @@ class Membership:
                 hint="give each process a NEPTUNE_GROUP_INSTANCE_ID of its own, or none",
             )
         if is_replaced or error.fatal() or isinstance(failure, AccessDenied):
-            with self._changed:
-                self._failure = failure
-                self._changed.notify_all()
-            self.stop_round()
+            self._fail(failure)
         elif error.code() in _REFUSED and error.code() not in self._told:
             self._told.add(error.code())
             log.warning(
@@ -233,6 +263,12 @@ class Membership:
                 error=error.str(),
                 hint="end other kinds of consumers of this group, or name another (KAFKA_CONSUMER_GROUP); nothing lands until the group takes this process",
             )
+
+    def _fail(self, failure: NeptuneError) -> None:
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+        self.stop_round()
 
 
 def _numbers(parts: Sequence[TopicPartition]) -> list[int]:

@@ -55,6 +55,7 @@ class KafkaSource(FixedPartitionedSource[MessageBatch, Position]):
         bound_to: Callable[[], str],
         stopping: threading.Event,
         quiet_s: Callable[[], float] = lambda: 0.0,
+        patiently: Callable[[Callable[[], None]], None] = lambda ask: ask(),
     ) -> None:
         """Nothing is opened here: the first call on a worker does.
 
@@ -65,6 +66,7 @@ class KafkaSource(FixedPartitionedSource[MessageBatch, Position]):
             bound_to: identity of the tables and columns that rows are made for; another one's position is not used.
             stopping: once set, every part ends, which drains the flow.
             quiet_s: how long this process has had nothing to do; always 0 in a cluster, whose processes wait for each other when an epoch ends.
+            patiently: asks again while Kafka is away.
         """
         self._partitions = partitions
         self._begin = begin
@@ -72,6 +74,7 @@ class KafkaSource(FixedPartitionedSource[MessageBatch, Position]):
         self._bound_to = bound_to
         self._stopping = stopping
         self._quiet_s = quiet_s
+        self._patiently = patiently
         self._worker = threading.local()
 
     def list_parts(self) -> list[str]:
@@ -83,7 +86,8 @@ class KafkaSource(FixedPartitionedSource[MessageBatch, Position]):
             self._worker.rest = Rest(self._stopping, self._quiet_s)
         reader: Reader = self._worker.reader
         partition = int(for_part)
-        reader.add(self._begin(partition, Position(*resume_state) if resume_state else None))
+        begins = self._begin(partition, Position(*resume_state) if resume_state else None)
+        self._patiently(lambda: reader.add(begins))
         return KafkaPart(reader, partition, self._bound_to(), self._stopping, self._worker.rest)
 
 

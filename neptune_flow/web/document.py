@@ -52,9 +52,7 @@ class Document:
             "samples_shown": settings.http_samples,
             "samples": [self._sample(s) for s in reversed(tuple(vitals.samples))],
             "limits": list(self._limits(now_s)),
-            "settings": [
-                {"name": s.name, "value": s.value, "default": s.is_default} for s in settings.describe()
-            ],
+            "settings": [{"name": s.name, "value": s.value, "default": s.is_default} for s in settings.describe()],
         }
 
     def _flow(self) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""The source's rest: a process that has nothing to do sleeps, and is there when it is needed."""
+"""The source: a partition's reading begins when Kafka is there; a process that has nothing to do sleeps, and is there when it is needed."""
 
 from __future__ import annotations
 
 import threading
+from typing import Any
 
+from neptune_flow.errors import Unavailable
+from neptune_flow.kafka import KafkaSource, ReadFrom
 from neptune_flow.kafka.source import IDLE_WAIT_MS, QUIET_S, QUIET_WAIT_MS, REST_S, Rest
+from neptune_flow.patience import Patience
 
 
 class World(threading.Event):
@@ -47,3 +51,30 @@ def test_nobody_rests_while_the_process_is_busy() -> None:
     world = World(quiet_s=QUIET_S / 2)
     assert [world.rest().wait_ms(part) for part in (3, 4)] == [IDLE_WAIT_MS] * 2
     assert world.rests == []
+
+
+class AwayAtFirst:
+    """A reader whose broker answers at the third question."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def add(self, start: ReadFrom) -> None:
+        self.asked += 1
+        if self.asked < 3:
+            raise Unavailable("no answer while asking for the offsets")
+
+
+def test_a_part_is_built_once_kafka_is_back() -> None:
+    reader: Any = AwayAtFirst()
+    waiting = Patience(60.0, World())
+    source = KafkaSource(
+        partitions=lambda: [0],
+        begin=lambda partition, _position: ReadFrom(partition, 0),
+        make_reader=lambda: reader,
+        bound_to=lambda: "today",
+        stopping=threading.Event(),
+        patiently=lambda ask: waiting.call("Kafka", ask),
+    )
+    source.build_part("messages", "0", None)
+    assert reader.asked == 3

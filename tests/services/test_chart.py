@@ -115,6 +115,7 @@ def test_pods_with_one_recovery_store_begin_together_end_together_and_go_on_exac
     with traffic.load(live_fleet(seed, RATE), RATE):
         first, second = pods.start([0, 1], of=2)
         wait_for_commits([first, second])
+        assert [len(e["addresses"]) for e in first.events("waiting_for_cluster")] == [2]
         second.kill()
         assert first.wait() == 76, first.tail()
         again = pods.start([1, 0], of=2)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from itertools import islice
 
+import pyarrow as pa
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
-from tests.services.neptune import Neptune, assert_stopped, wait_for
+from tests.services.neptune import ROOT, Neptune, assert_stopped, inherited, wait_for
 from tests.services.stage import Stage
+from tests.services.test_outage import killed
 from tests.services.traffic import live_fleet
 
 GROUP = ("-m", "neptune_flow", "run", "--group")
 PARTITIONS = 8
 SESSION_S = "6"
+GRACE_S = 0.3
+"""A node that is evicted in a hurry: most drains take longer."""
+START_S_MAX = 5
 
 
 def start(stage: Stage, **changes: str) -> Neptune:
@@ -124,6 +133,82 @@ def test_two_processes_of_one_instance_id_are_told_apart(stage: Stage) -> None:
     assert first.wait() == 75, first.tail()
     assert_stopped(first, "Superseded", "NEPTUNE_GROUP_INSTANCE_ID")
     assert second.terminate() == 0, second.tail()
+
+
+def test_a_rolling_update_an_eviction_and_a_scale_down_lose_and_double_nothing(stage: Stage, seed: int) -> None:
+    stage.create_topic(6)
+    traffic = stage.traffic()
+    with traffic.load(live_fleet(seed, 300), 300):
+        members = {name: start(stage, NEPTUNE_GROUP_INSTANCE_ID=name) for name in "abc"}
+        wait_for_shares([*members.values()], [2, 2, 2])
+        for name, process in members.items():
+            assert process.terminate() == 0, process.tail()
+            members[name] = back = start(stage, NEPTUNE_GROUP_INSTANCE_ID=name)
+            wait_for_shares([back], [2])
+            back.wait_event("committed")
+        evict(members["b"])
+        members["b"] = start(stage, NEPTUNE_GROUP_INSTANCE_ID="b")
+        members["b"].wait_event("committed")
+        assert members.pop("c").terminate() == 0
+        wait_for_shares([*members.values()], [3, 3])
+    wait_for(lambda: caught_up(stage), "all landed", 60)
+    assert [p.terminate() for p in members.values()] == [0, 0]
+    stage.assert_exact(traffic.sent)
+    assert verify(stage) == 0
+
+
+def evict(process: Neptune) -> None:
+    """SIGTERM, and SIGKILL when the grace is over."""
+    process.send(signal.SIGTERM)
+    try:
+        process.wait(GRACE_S)
+    except AssertionError:
+        process.kill()
+
+
+def verify(stage: Stage) -> int:
+    """Neptune's own verdict on the tables, whole."""
+    command = [sys.executable, "-m", "neptune_flow", "verify"]
+    environment = {**inherited(), **stage.settings()}
+    return subprocess.run(command, cwd=ROOT, env=environment, timeout=120, check=False).returncode
+
+
+def test_a_round_that_begins_in_an_outage_sits_it_out_as_a_running_process_does(stage: Stage) -> None:
+    """The start's own limit is over long before the catalog is back."""
+    stage.create_topic(2)
+    limits = {"NEPTUNE_REQUEST_TIMEOUT_S": "1", "NEPTUNE_START_WAIT_S_MAX": str(START_S_MAX)}
+    left, dies = start(stage, **limits), start(stage, **limits)
+    wait_for_shares([left, dies], [1, 1])
+    wait_for(lambda: caught_up(stage), "the group has begun", 60)
+    with killed(stage.platform.catalog):
+        dies.kill()
+        wait_for_shares([left], [2])
+        left.wait_for(lambda: left.events("waiting", limit_s=60.0), "waiting as a running process")
+        since_s = time.monotonic()
+        left.wait_for(lambda: time.monotonic() - since_s > START_S_MAX + 2, "longer than a start would wait")
+    traffic = stage.traffic()
+    traffic.send(islice(live_fleet(1, 100), 50))
+    wait_for(lambda: caught_up(stage), "all landed", 60)
+    assert left.terminate() == 0, left.tail()
+    stage.assert_exact(traffic.sent)
+
+
+def test_a_process_whose_table_does_not_fit_ends_before_it_joins(stage: Stage) -> None:
+    stage.create_topic(2)
+    stage.catalog.create_namespace_if_not_exists("default")
+    stage.catalog.create_table(("default", stage.table), pa.schema([pa.field("start_lat", pa.string())]))
+    process = start(stage)
+    assert process.wait() == 78, process.tail()
+    assert_stopped(process, "TableMismatch")
+    assert not process.events("partitions_assigned")
+
+
+def test_bytewaxs_own_command_says_that_it_lands_all_of_the_topic(stage: Stage) -> None:
+    stage.create_topic(2)
+    process = stage.start(NEPTUNE_GROUP_MODE="true")
+    process.wait_event("group_mode_not_used")
+    assert process.wait_event("started")["partitions"] == 2
+    assert process.terminate() == 0, process.tail()
 
 
 def moves(process: Neptune) -> int:

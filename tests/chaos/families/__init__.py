@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tests.chaos.arena import Arena
-from tests.chaos.families import kafka, processes, servers, stores, tables
+from tests.chaos.families import groups, kafka, processes, servers, stores, tables
 
 
 class Family(NamedTuple):
@@ -27,9 +27,10 @@ class Family(NamedTuple):
 
 
 FAMILIES: Mapping[str, Family] = {
-    "killed at any moment": Family(processes.killed, 30),
-    "killed at a step of the commit": Family(processes.killed_at_a_step, 25),
+    "killed at any moment": Family(processes.killed, 27),
+    "killed at a step of the commit": Family(processes.killed_at_a_step, 23),
     "frozen while another takes over": Family(processes.frozen, 5, 12),
+    "members of a group come and go": Family(groups.members_come_and_go, 5, 10),
     "brokers restart, leaders move": Family(kafka.brokers_restart, 4, 20, brokers=2),
     "records deleted by retention": Family(kafka.retention, 4, 20),
     "topic created anew": Family(kafka.topic_recreated, 3, 12, settles=False),
