@@ -66,7 +66,7 @@ class Resume:
     quarantine_ahead: bool
     """The quarantine has rejects at or above the ledger's number: only re-reading joins it."""
     reading: str | None = None
-    """What both ledgers said of the partition (`ledger.reading_of`)."""
+    """What Kafka and both ledgers said of the partition (`ledger.reading_of`)."""
 
 
 @dataclass(frozen=True, slots=True)

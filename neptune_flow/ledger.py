@@ -233,16 +233,16 @@ def is_newer_format(text: str) -> bool:
         return False
 
 
-def reading_of(rows: Entry | None, rejects: Entry | None) -> str:
-    """What two ledgers said of a partition, in one word: equal words mean equal entries, since each names the commit that wrote it."""
-    return f"{rows.commit if rows else ''}/{rejects.commit if rejects else ''}"
+def reading_of(topic_id: str | None, rows: Entry | None, rejects: Entry | None) -> str:
+    """What Kafka said of the topic, and two ledgers of a partition, in one word: equal words mean equal entries, since each names the commit that wrote it."""
+    return f"{topic_id or ''}/{rows.commit if rows else ''}/{rejects.commit if rejects else ''}"
 
 
 def readings_differ(partition: int) -> Superseded:
     """The processes of a cluster were told different things of a partition."""
     return Superseded(
-        f"partition {partition}: the tables moved while the processes of this cluster started",
-        detail="a commit of an earlier process arrived between their readings",
+        f"partition {partition}: the tables or the topic changed while the processes of this cluster started",
+        detail="a commit of an earlier process arrived between their readings, or the topic was created anew",
         hint="start all of them again: nothing is lost",
     )
 

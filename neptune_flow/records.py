@@ -56,7 +56,7 @@ class MessageBatch:
     """To be committed without waiting for a window: the empty first batch of a partition that the ledger does not know, which records where
     Neptune begins; and the batch with which all has been read that had waited in Kafka when this process began."""
     reading: str | None = None
-    """On the first batch of a partition: what the ledgers said of it (`ledger.reading_of`) to the process that reads it."""
+    """On the first batch of a partition: what Kafka and the ledgers said of it (`ledger.reading_of`) to the process that reads it."""
     idle: bool = False
     """An empty batch that says: all of the log has been read, and no message has come for the idle timeout."""
 

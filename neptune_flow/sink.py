@@ -167,11 +167,14 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         """Whether this process and the one that collected were told the same at their start.
 
         Raises:
-            Superseded: a commit of an earlier process arrived between their readings.
+            Superseded: a commit of an earlier process arrived between their readings, or the topic was created anew.
         """
         for first in firsts:
             p = first.partition
-            if first.reading not in (None, reading_of(self._rows_known.get(p), self._rejects_known.get(p))):
+            if first.reading not in (
+                None,
+                reading_of(self._topic_id, self._rows_known.get(p), self._rejects_known.get(p)),
+            ):
                 raise readings_differ(p)
 
     def _land_rejects(self, stretches: Sequence[Stretch], rejects: Pile) -> Landed:

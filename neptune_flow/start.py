@@ -106,7 +106,8 @@ class Landing:
         return ReadFrom(partition, first, is_start, self.refused_before.get(partition, ()), self._reading(partition))
 
     def _reading(self, partition: int) -> str:
-        return reading_of(self.rows_ledger.entries.get(partition), self.rejects_ledger.entries.get(partition))
+        rows, rejects = self.rows_ledger.entries.get(partition), self.rejects_ledger.entries.get(partition)
+        return reading_of(self.topic.id, rows, rejects)
 
     def known(self) -> KnownAtStart:
         """What the committer builds on."""

@@ -40,7 +40,7 @@ class World:
         budget = SpoolBudget(1 << 30)
         return Collector(
             limits,
-            lambda _partition: Resume(TABLE, self.entry, self.quarantine_ahead, reading_of(self.entry, None)),
+            lambda _partition: Resume(TABLE, self.entry, self.quarantine_ahead, reading_of("id", self.entry, None)),
             lambda: (Spool(self.storage, DAY, budget), Spool(self.storage, DAY, budget)),
             state,
             collected=lambda partition, end: self.collected.append((partition, end)),
@@ -110,10 +110,10 @@ def entry(next_offset: int, **facts: int | bool) -> Entry:
 def test_a_batch_of_a_process_that_was_told_something_else_by_the_tables_stops_everything() -> None:
     world = World(entry(5))
     with pytest.raises(Superseded, match="while the processes of this cluster started"):
-        feed(world.collector(), replace(judged(5, []), reading="c/arrived late"))
+        feed(world.collector(), replace(judged(5, []), reading="id/c/arrived late"))
     collector = world.collector()
-    stretches = feed(collector, replace(judged(5, []), reading="c/"), judged(5, [10.0], lost=1))
-    assert [s.reading for s in stretches] == ["c/"]
+    stretches = feed(collector, replace(judged(5, []), reading="id/c/"), judged(5, [10.0], lost=1))
+    assert [s.reading for s in stretches] == ["id/c/"]
 
 
 # When a stretch is due

@@ -402,11 +402,15 @@ def test_a_process_that_collected_upon_another_reading_of_the_quarantine_commits
     known = KnownAtStart(TOPIC, TOPIC_ID, {0: Entry(0, 5, "r", rows=5)}, {0: Entry(0, 9, "arrived late", rejects=1)})
     bench = Bench(known=known)
     with pytest.raises(Superseded, match="while the processes of this cluster started"):
-        bench.commit(stretch(0, 5, rows=1, reading="r/q"))
+        bench.commit(stretch(0, 5, rows=1, reading=f"{TOPIC_ID}/r/q"))
     assert (bench.rows.version, bench.quarantine.version) == (0, 0)
+    with pytest.raises(Superseded, match="or the topic changed"):
+        Bench(known=known).commit(stretch(0, 5, rows=1, reading="an earlier topic/r/arrived late"))
     bench = Bench(known=known)
-    assert bench.commit(stretch(0, 5, rows=1, reading="r/arrived late"))
-    assert bench.commit(stretch(0, 6, rows=1, reading="r/arrived late")), "the commits in between were its own"
+    assert bench.commit(stretch(0, 5, rows=1, reading=f"{TOPIC_ID}/r/arrived late"))
+    assert bench.commit(stretch(0, 6, rows=1, reading=f"{TOPIC_ID}/r/arrived late")), (
+        "the commits in between were its own"
+    )
 
 
 def test_when_rows_are_superseded_after_the_quarantine_landed_nothing_is_published() -> None:

@@ -48,11 +48,11 @@ ENTRY = Entry(first=0, next=100, commit="c")
 
 
 def test_a_partition_begins_at_the_ledgers_number() -> None:
-    assert landing(ENTRY).read_from(0, None) == ReadFrom(0, 100, reading="c/")
+    assert landing(ENTRY).read_from(0, None) == ReadFrom(0, 100, reading="id-1/c/")
 
 
 def test_a_partition_that_the_ledger_does_not_know_begins_where_the_start_was_told() -> None:
-    assert landing(None).read_from(0, Position("today", 50)) == ReadFrom(0, 7, is_start=True, reading="/")
+    assert landing(None).read_from(0, Position("today", 50)) == ReadFrom(0, 7, is_start=True, reading="id-1//")
 
 
 def test_a_recovered_position_is_used_where_it_lies_further() -> None:
@@ -67,14 +67,14 @@ def test_a_position_of_other_tables_or_columns_is_not_used() -> None:
 @pytest.mark.parametrize("held", [frozenset({105}), frozenset()])
 def test_where_the_quarantine_is_ahead_reading_begins_at_the_ledger(held: frozenset[int]) -> None:
     assert landing(ENTRY, {0: held}).read_from(0, Position("today", 120)) == ReadFrom(
-        0, 100, refused_before=held, reading="c/"
+        0, 100, refused_before=held, reading="id-1/c/"
     )
 
 
 def test_the_quarantines_verdicts_stand_also_when_the_rows_ledger_has_been_lost() -> None:
     held = frozenset({8, 9})
     assert landing(None, {0: held}).read_from(0, None) == ReadFrom(
-        0, 7, is_start=True, refused_before=held, reading="/"
+        0, 7, is_start=True, refused_before=held, reading="id-1//"
     )
 
 
