@@ -80,6 +80,8 @@ class Lifecycle:
         if self.nothing_to_drain:
             _leave(report(StopRequested(f"{name} before anything had begun")))
         if self.stopping.is_set():
+            if name == self.vitals.stop_reason and time.monotonic() - self._draining_since_s < SAME_SIGNAL_S:
+                return
             self._cut_off(f"{name} again: the drain is cut off")
         watchdog = threading.Timer(
             self._drain_s_max, self._cut_off, [f"the drain did not finish within {self._drain_s_max:g} s"]
@@ -142,6 +144,9 @@ def watch_clock(
             return
         ahead_s = now_ahead_s
 
+
+SAME_SIGNAL_S = 0.5
+"""A signal that comes twice within this is one: `timeout` and terminals send it to the process, and again to its group."""
 
 COLLECT_OBJECTS = 20_000
 """New objects after which the garbage collector looks at the young ones. Messages are such objects, and die without it: at Python's 700 it

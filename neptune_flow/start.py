@@ -288,7 +288,9 @@ class Start:
 
     def _tell(self, landing: Landing) -> None:
         rows = landing.rows_ledger
-        self._vitals.knows(rows.entries, rows.watermark_least, landing.committed_at_s)
+        # In a group the others' partitions are the others' to tell of.
+        entries = {p: rows.entries[p] for p in landing.partitions if p in rows.entries}
+        self._vitals.knows(entries, rows.watermark_least, landing.committed_at_s)
         log.info(
             "started",
             topic=landing.topic.name,
@@ -296,7 +298,7 @@ class Start:
             new_partitions=len(landing.start_offsets),
             table=landing.rows_table.name,
             contract=self.contract.name,
-            ledger={p: e.next for p, e in sorted(rows.entries.items())},
+            ledger={p: e.next for p, e in entries.items()},
         )
 
     def _bound_to(self, log_marks: object, *looks: TableLook) -> str:

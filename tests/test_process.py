@@ -221,6 +221,17 @@ def test_a_drain_that_outlasts_its_limit_is_cut_off_with_the_code_for_it(tmp_pat
     assert "within 0.3 s" in events[1]["reason"]
 
 
+def test_a_signal_that_reaches_the_process_and_its_group_is_one(tmp_path: Path, children: list[Child]) -> None:
+    child = Child(tmp_path, RUNNING.format(drain_s_max=3_600))
+    children.append(child)
+    child.wait_until_it_flows()
+    child.signal(signal.SIGTERM)
+    child.signal(signal.SIGTERM)
+    code, _, events = child.end()
+    assert code == 0
+    assert [e["event"] for e in events] == ["draining", "stopped"]
+
+
 def test_a_second_signal_cuts_the_drain_off_at_once(tmp_path: Path, children: list[Child]) -> None:
     child = Child(tmp_path, RUNNING.format(drain_s_max=3_600), ends=False)
     children.append(child)

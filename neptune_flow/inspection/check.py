@@ -164,9 +164,8 @@ def _behind(storage: Finding, finding: Finding) -> Finding:
     """What a catalog says that may only wait for its storage."""
     if not (storage.state is finding.state is State.WRONG):
         return finding
-    return replace(
-        finding, hint="begin with the storage: many catalogs read the tables' metadata there, and hang with it"
-    )
+    behind = "begin with the storage: many catalogs read the tables' metadata there, and hang with it"
+    return replace(finding, hint=f"{finding.hint}; or {behind}" if finding.hint else behind)
 
 
 def _not_looked(what: str, needed: str) -> Finding:

@@ -133,7 +133,7 @@ def test_a_drain_that_cannot_end_is_cut_off_and_costs_nothing(stage: Stage, seed
                 neptune.send(signal.SIGTERM)
                 neptune.wait_event("draining")
                 if not by_limit:
-                    neptune.send(signal.SIGTERM)
+                    neptune.send(signal.SIGINT)
                 assert neptune.wait(ENDS_S_MAX) == 73, neptune.tail()
             assert_stopped(neptune, "DrainTimeout", "nothing is lost")
     _land_the_rest(stage, traffic)
