@@ -236,7 +236,7 @@ class Reader:
         self._outage.after_poll(self._consumer, is_silent=not taken)
         self._accept_runs(all_of_them=self.is_drained or self._run_bytes >= POLL_BYTES_MAX)
         if self.is_drained and not self._outage.is_known:
-            for partition in self._idleness.find(self._consumer, lambda p: self._parts[p].position):
+            for partition in self._idleness.find(lambda p: self._parts[p].position):
                 part = self._parts[partition]
                 idle = MessageBatch(partition, part.position, part.position, (), _NO_OFFSETS, (), idle=True)
                 part.waiting.append(idle)

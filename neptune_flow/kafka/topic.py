@@ -191,16 +191,14 @@ OUT_OF_RANGE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSE
 """How a consumer is told that the log does not hold its position."""
 
 
-def log_range(
-    consumer: Consumer, address: KafkaAddress, partition: int, timeout_s: float = CALL_TIMEOUT_S
-) -> tuple[int, int]:
+def log_range(consumer: Consumer, address: KafkaAddress, partition: int) -> tuple[int, int]:
     """The partition's first offset that Kafka still holds, and its end.
 
     Raises:
         Unavailable, AccessDenied: the broker did not answer.
     """
     try:
-        found = consumer.get_watermark_offsets(TopicPartition(address.topic, partition), timeout=timeout_s)
+        found = consumer.get_watermark_offsets(TopicPartition(address.topic, partition), timeout=CALL_TIMEOUT_S)
     except KafkaException as error:
         raise error_of(error, address, f"asking for the offsets of partition {partition}") from None
     if found is None:

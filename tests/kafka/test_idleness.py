@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from neptune_flow.kafka import KafkaAddress, ReadFrom
 from neptune_flow.kafka import idleness as module
@@ -102,11 +106,34 @@ def test_a_kafka_that_is_away_makes_nobody_idle(producer: Producer, broker: InPr
 def test_a_partition_whose_end_is_not_told_keeps_no_other_from_being_idle(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = module.IdleWatch._log_end
-    monkeypatch.setattr(module.IdleWatch, "_log_end", lambda self, c, p: None if p < 2 else ask(self, c, p))
+    told = AdminClient.list_offsets
+
+    def untold(self: AdminClient, asked: Any, **limits: Any) -> Any:
+        found = told(self, asked, **limits)
+        away: Future[Any] = Future()
+        away.set_result(SimpleNamespace(offset=-1001))  # as librdkafka does where a leader does not answer
+        return {part: away if part.partition < 2 else answer for part, answer in found.items()}
+
+    monkeypatch.setattr(AdminClient, "list_offsets", untold)
     for partition in (0, 1, 2, 3):
         reader.add(ReadFrom(partition, 0))
     idle = {p for _ in range(40) for p in (0, 1, 2, 3) for batch in read(reader, 0.02, p) if batch.idle}
     assert idle == {2, 3}
     for partition in (0, 1, 2, 3):
         reader.remove(partition)
+
+
+def test_nobody_waits_for_the_answer(producer: Producer, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def never(_self: AdminClient, parts: Any, **_limits: Any) -> Any:
+        asked.append(parts)
+        return {part: Future() for part in parts}
+
+    monkeypatch.setattr(AdminClient, "list_offsets", never)
+    reader.add(ReadFrom(0, 0))
+    assert not any(batch.idle for batch in read(reader, 3 * IDLE_S))
+    assert len(asked) == 1
+    produce(producer, 2)
+    assert not any(batch.idle for batch in read_to(reader, 2))
+    reader.remove(0)

@@ -109,6 +109,26 @@ def test_rows_that_wait_in_kafka_during_an_outage_longer_than_the_idle_timeout_a
     stage.assert_exact(traffic.sent)
 
 
+def test_rows_of_a_transaction_that_is_open_for_longer_than_the_idle_timeout_are_not_late(stage: Stage) -> None:
+    stage.create_topic(1)
+    traffic = stage.traffic(**{"transactional.id": "slow"})
+    traffic.producer.init_transactions(30)
+    neptune = stage.start(**{**NEVER, "NEPTUNE_IDLE_TIMEOUT_S": "2", "NEPTUNE_COMMIT_ROWS_MAX": "2"})
+    neptune.wait_event("committed")
+    traffic.producer.begin_transaction()
+    traffic.send(at(*minutes(1, 5)))
+    traffic.producer.commit_transaction(30)
+    neptune.wait_event("committed", count=2)
+    traffic.producer.begin_transaction()
+    traffic.send(at(*minutes(30, 31)))
+    time.sleep(6)
+    traffic.producer.commit_transaction(30)
+    stage.wait_caught_up(neptune)
+    assert stage.ledger()[0]["late"] == 0
+    assert neptune.terminate() == 0, neptune.tail()
+    stage.assert_exact(traffic.sent)
+
+
 def test_what_is_older_than_the_age_limit_is_committed_though_its_window_is_open(stage: Stage) -> None:
     stage.create_topic(1)
     traffic = stage.traffic()

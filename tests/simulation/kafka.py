@@ -11,6 +11,7 @@ After a seek, what had been fetched before it may still come. Kafka's own rules 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 from types import SimpleNamespace
@@ -235,6 +236,18 @@ class SimAdmin:
 
     def describe_topics(self, _topics: object, request_timeout: float) -> Mapping[str, Any]:
         return {TOPIC: self}
+
+    def list_offsets(self, asked: Mapping[TopicPartition, Any], **_limits: object) -> Mapping[TopicPartition, Any]:
+        self._world.effect("list_offsets")
+        return {part: self._end_of(part.partition) for part in asked}
+
+    def _end_of(self, partition: int) -> Future[Any]:
+        answer: Future[Any] = Future()
+        if self._world.fault("kafka: a question fails", 0.3):
+            answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        else:
+            answer.set_result(SimpleNamespace(offset=len(self._kafka.logs[partition])))
+        return answer
 
     def result(self, timeout: float) -> Any:
         self._world.effect("describe_topics")
