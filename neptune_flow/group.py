@@ -6,13 +6,15 @@ What can be wrong with services, tables and contract is found out before it join
 can (`start`).
 A round is the whole flow of `pipeline`, begun anew: it reads the ledgers, fences its partitions, and resumes. So a partition goes from one process to
 another as it does from one run to the next, and nothing new has to be proven: the ledger is the only memory. A round that was superseded, since two
-processes read the same partition after all, ends like any other, and the next one reads the ledger again. An outage is sat out within a round, as
+processes read the same partition after all, ends like any other, and the next one reads the ledger again; a process that is superseded for
+NEPTUNE_RETRY_S_MAX without a commit of its own ends, since somebody lands this table for good. An outage is sat out within a round, as
 in any running process; a round that is to end while it has not begun yet just ends.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -56,7 +58,7 @@ def run_rounds(
         is_alive: whether the flow moves; one that does not gives its partitions up.
 
     Raises:
-        NeptuneError: why it could not begin, or why a round stopped, but for Superseded.
+        NeptuneError: why it could not begin, or why a round stopped, but for a Superseded that passes.
     """
     lifecycle.nothing_to_drain = False
     start.prepare()
@@ -74,9 +76,17 @@ def run_rounds(
     try:
         # More processes than partitions: those without one are well, and wait.
         lifecycle.vitals.enter(Phase.RUNNING)
+        superseded_since_s: float | None = None
         while (begun := membership.begin_round(lifecycle.stopping)) is not None:
             partitions, ending = begun
-            _round(Round(start.of_round(partitions, ending), ending, membership.publish), lifecycle, land)
+            before = lifecycle.vitals.committed["commits"]
+            superseded = _round(Round(start.of_round(partitions, ending), ending, membership.publish), lifecycle, land)
+            if superseded is None or lifecycle.vitals.committed["commits"] > before:
+                superseded_since_s = None
+            elif superseded_since_s is None:
+                superseded_since_s = time.monotonic()
+            elif time.monotonic() - superseded_since_s > settings.retry_s_max:
+                raise superseded
             if not lifecycle.stopping.is_set():
                 lifecycle.vitals.forget()
                 lifecycle.vitals.enter(Phase.RUNNING)
@@ -85,7 +95,8 @@ def run_rounds(
         membership.leave()
 
 
-def _round(this: Round, lifecycle: Lifecycle, land: Callable[[Round], None]) -> None:
+def _round(this: Round, lifecycle: Lifecycle, land: Callable[[Round], None]) -> Superseded | None:
+    """Returns why it was superseded, if it was."""
     lifecycle.vitals.begin_anew()
     if lifecycle.stopping.is_set():
         this.ending.set()
@@ -94,11 +105,18 @@ def _round(this: Round, lifecycle: Lifecycle, land: Callable[[Round], None]) -> 
     except Exception as error:
         known = neptune_error_in(error)
         if isinstance(known, StopRequested) and this.ending.is_set():
-            return
+            return None
         if not isinstance(known, Superseded):
             raise
-        log.warning("round_superseded", reason=known.primary, detail=known.detail)
+        log.warning(
+            "round_superseded",
+            reason=known.primary,
+            detail=known.detail,
+            hint="if it comes again and again, another group, or a process without one, lands the same partitions into this table",
+        )
         lifecycle.stopping.wait(SUPERSEDED_PAUSE_S)
+        return known
+    return None
 
 
 def _stop_with(stopping: threading.Event, membership: Membership) -> None:

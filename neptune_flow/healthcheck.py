@@ -7,6 +7,7 @@ flow, so it takes some hundredths of a second: settings are not loaded, and noth
 import http.client
 import os
 import sys
+from contextlib import closing
 
 HOST = "0.0.0.0"  # noqa: S104 - to ask, it means this machine; so does `::`
 PORT = "8080"
@@ -17,18 +18,16 @@ ANSWER_BYTES_MAX = 4 << 10
 
 def complaint() -> str | None:
     """Why the Neptune of this environment is not ready; None if it is, or has no port."""
-    host, port = os.environ.get("NEPTUNE_HTTP_HOST") or HOST, int(os.environ.get("NEPTUNE_HTTP_PORT") or PORT)
-    if port == 0:
+    host, port = os.environ.get("NEPTUNE_HTTP_HOST") or HOST, os.environ.get("NEPTUNE_HTTP_PORT") or PORT
+    if port.strip() == "0":
         return None
-    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_S_MAX)
     try:
-        connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        text = answer.read(ANSWER_BYTES_MAX).decode(errors="replace").strip()
-    except (OSError, http.client.HTTPException) as error:
-        return f"port {port} does not answer: {error}"
-    finally:
-        connection.close()
+        with closing(http.client.HTTPConnection(host, int(port), timeout=ANSWER_S_MAX)) as connection:
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            text = answer.read(ANSWER_BYTES_MAX).decode(errors="replace").strip()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return f"port {port} of {host} does not answer: {error}"
     return None if answer.status == http.client.OK else text or f"status {answer.status}"
 
 

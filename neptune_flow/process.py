@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError
@@ -237,6 +238,8 @@ def _leave_for(error: NeptuneError) -> None:
 
 def _leave(code: int) -> None:
     # Other threads may hang in a call to a service that is away; a normal exit would wait for them.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # Closed streams are None, full ones raise: neither may keep the process from ending, nor change its code.
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
     os._exit(code)

@@ -14,6 +14,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -98,5 +99,6 @@ def main() -> None:
       neptune query "select count(*) from rows"
     """
     # A contract of one's own may lie in the working directory; behind all else, so that no file there hides a library's.
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
+    with suppress(FileNotFoundError):
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)

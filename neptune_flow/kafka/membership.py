@@ -221,7 +221,7 @@ class Membership:
             "partitions_lost",
             partitions=_numbers(parts),
             now=sorted(self._assigned),
-            reason="no heartbeat for longer than the session",
+            reason="no heartbeat for longer than the session, or the topic is gone",
         )
 
     def _hand_over(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from neptune_flow.errors import Unavailable
 from neptune_flow.kafka.client import KafkaAddress
@@ -47,16 +47,25 @@ class OutageWatch:
         now_s = self._clock_s()
         if now_s < self._probe_at_s:
             return
-        try:
-            consumer.list_topics(self._address.topic, timeout=PROBE_TIMEOUT_S)
-        except KafkaException as error:
-            self._on_silence(now_s, str(error.args[0].str()), is_silent=is_silent)
+        if (why := self._complaint(consumer)) is not None:
+            self._on_silence(now_s, why, is_silent=is_silent)
         else:
             if self._down_since_s is not None:
                 log.info("kafka_back", away_s=round(self._clock_s() - self._down_since_s, 1))
                 self._vitals.waits_for(KAFKA, None)
             self._down_since_s = None
         self._probe_at_s = now_s + PROBE_INTERVAL_S
+
+    def _complaint(self, consumer: Any) -> str | None:
+        """Why nothing can come; None if a broker answers, and knows the topic."""
+        try:
+            found = consumer.list_topics(self._address.topic, timeout=PROBE_TIMEOUT_S)
+        except KafkaException as error:
+            return str(error.args[0].str())
+        missing = found.topics[self._address.topic].error
+        if missing is None or missing.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        return f"there is no topic {self._address.topic} any more"
 
     @property
     def is_known(self) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, TextIO
@@ -71,7 +72,8 @@ def configure_logging(level: str = "INFO", form: str = "auto", *, stream: TextIO
         form: `json`, `console`, or `auto`: console on a terminal, JSON elsewhere.
         stream: for tests.
     """
-    out = sys.stderr if stream is None else stream
+    # A process may be started with stderr closed.
+    out = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     as_console = form == "console" or (form == "auto" and out.isatty())
     handler = _Handler(out)
     handler.setFormatter(_formatter(as_console=as_console, colors=out.isatty()))

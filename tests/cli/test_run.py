@@ -167,3 +167,16 @@ def test_a_member_of_the_group_takes_bytewaxs_workers_and_interval_from_the_envi
     environment = {"BYTEWAX_WORKERS_PER_PROCESS": "2", "BYTEWAX_SNAPSHOT_INTERVAL": "3"}
     assert CliRunner().invoke(main, ["run", "--group"], env=environment).exit_code == 0
     assert called == [{"workers": 2, "epoch_s": 3}]
+
+
+@pytest.mark.parametrize("streams", [">&- 2>&-", ">/dev/full"])
+def test_streams_that_take_nothing_change_no_exit_code(tmp_path: Path, streams: str) -> None:
+    away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "NEPTUNE_START_WAIT_S_MAX": "0", "NEPTUNE_HTTP_PORT": "0"}
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m neptune_flow run {streams}', sys.executable],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **away},
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert ended.returncode == 69

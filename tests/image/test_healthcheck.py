@@ -31,7 +31,13 @@ def test_where_nobody_answers_it_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     with open_server("127.0.0.1", 0, {}) as server:
         port = server.port
     monkeypatch.setenv("NEPTUNE_HTTP_PORT", str(port))
-    assert f"port {port} does not answer" in str(healthcheck.complaint())
+    assert f"port {port} of 0.0.0.0 does not answer" in str(healthcheck.complaint())
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "http"), ("PORT", "1.0"), ("HOST", "a..b"), ("HOST", "ä" * 80)])
+def test_what_is_no_address_does_not_answer(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"NEPTUNE_HTTP_{name}", value)
+    assert f"{value} " in str(healthcheck.complaint())
 
 
 def test_without_a_port_there_is_nothing_to_complain_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,3 +213,30 @@ def test_bytewaxs_own_command_says_that_it_lands_all_of_the_topic(stage: Stage) 
 
 def moves(process: Neptune) -> int:
     return sum(e["event"] in ("partitions_assigned", "partitions_revoked") for e in process.events())
+
+
+def test_of_two_groups_on_one_table_the_one_that_never_commits_ends(stage: Stage, seed: int) -> None:
+    """Nobody runs on, ready, and lands nothing."""
+    stage.create_topic(2)
+    traffic = stage.traffic()
+    limits = {"NEPTUNE_RETRY_S_MAX": "8", "NEPTUNE_REQUEST_TIMEOUT_S": "4"}
+    with traffic.load(live_fleet(seed, 200), 200):
+        ours = start(stage, **limits)
+        ours.wait_event("committed")
+        other = start(stage, KAFKA_CONSUMER_GROUP="another", **limits)
+        wait_for(lambda: {ours.exit_code, other.exit_code} != {None}, "one has ended", 90)
+        ended, left = (ours, other) if other.exit_code is None else (other, ours)
+        assert ended.exit_code == 75, ended.tail()
+        assert ended.events("round_superseded")[-1]["hint"].startswith("if it comes again and again, another group")
+    stage.wait_caught_up(left)
+    assert left.terminate() == 0, left.tail()
+    stage.assert_exact(traffic.sent)
+
+
+def test_a_member_whose_topic_was_deleted_says_so_and_ends(stage: Stage) -> None:
+    stage.create_topic(2)
+    member = start(stage, NEPTUNE_RETRY_S_MAX="8", NEPTUNE_REQUEST_TIMEOUT_S="4")
+    member.wait_event("committed")
+    stage.kafka.delete_topic(stage.topic)
+    assert member.wait(90) == 69, member.tail()
+    assert_stopped(member, "Unavailable", "topic")
