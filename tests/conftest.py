@@ -7,6 +7,9 @@ server away disturbs no other; each worker starts servers of its own, once. All 
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import pytest
 from hypothesis import settings
 from xdist.remote import Producer
@@ -15,6 +18,10 @@ from xdist.scheduler import LoadScopeScheduling
 # Machines are noisy; and a failure is to be had again.
 settings.register_profile("neptune", deadline=None, print_blob=True)
 settings.load_profile("neptune")
+
+# A shell that starts this in the background has the interrupt ignored, and processes of the tests would inherit that.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOGETHER = (
     "tests/compose/",

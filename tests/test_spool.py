@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -209,9 +211,15 @@ def test_a_write_that_fails_leaves_the_rows_where_they_were(monkeypatch: pytest.
 
 @pytest.mark.skipif(spool_module._malloc_trim is None, reason="this C library gives back by itself")
 @pytest.mark.parametrize("has_room", [False, True])
-def test_where_a_file_has_no_room_memory_that_is_held_free_goes_back_to_the_system_first(
-    monkeypatch: pytest.MonkeyPatch, has_room: bool
-) -> None:
+def test_where_a_file_has_no_room_memory_that_is_held_free_goes_back_to_the_system_first(has_room: bool) -> None:
+    """In a process of its own: what others hold free in this one is not known."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+        given_back = alone.submit(_given_back, has_room).result()
+    assert given_back < 8 << 20 if has_room else given_back > 40 << 20
+
+
+def _given_back(has_room: bool) -> int:
+    """How many bytes less the process has when a file is written than when rows have come for it."""
     spool, storage, budget = _spool()
     messages = [bytes(5_000) for _ in range(16_000)]
     kept = messages[::40]
@@ -220,8 +228,7 @@ def test_where_a_file_has_no_room_memory_that_is_held_free_goes_back_to_the_syst
     spool.add(columns([1], 1, "x" * GIVE_BACK_INTERVAL_BYTES))
     held_bytes = [memory_bytes() or 0]
     budget.memory_bytes_max = held_bytes[0] + (2 * spool.tail_bytes if has_room else 0)
-    monkeypatch.setattr(storage, "write_file", lambda *_: held_bytes.append(memory_bytes() or 0))
+    storage.write_file = lambda *_: held_bytes.append(memory_bytes() or 0)  # type: ignore[method-assign,assignment]
     spool.flush()
-    given_back = held_bytes[0] - held_bytes[1]
-    assert given_back < 8 << 20 if has_room else given_back > 40 << 20
     assert len(kept) == 400
+    return held_bytes[0] - held_bytes[1]

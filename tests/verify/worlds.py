@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import Table
 
-from neptune_flow.cli.verify import command
+from neptune_flow.cli import main
 from neptune_flow.iceberg import LakeTable
 from neptune_flow.ledger import Ledger
 from neptune_flow.protocol import Outcome
@@ -149,7 +149,7 @@ class World:
 
     def run(self, *options: str, **changes: str) -> Result:
         """The command as it is called."""
-        return CliRunner(env=self.environment(**changes)).invoke(command, options, catch_exceptions=False)
+        return CliRunner(env=self.environment(**changes)).invoke(main, ["verify", *options], catch_exceptions=False)
 
     def verdict(self, *options: str, **changes: str) -> Verdict:
         """What the command says, without Kafka."""
