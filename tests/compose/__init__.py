@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -22,34 +21,11 @@ INCLUDING = ROOT / "Infrastructure" / "docker-compose.yml"
 PROFILES = ("simulator", "observability", "sql")
 VERSION = "v2.16.2"
 """Of compose-go, as in render/go.mod."""
-_BUILD_LIMIT_S = 600.0
 
 
 def prepare() -> Path:
     """The loader; built if need be. Raises `ServerError` where that fails."""
-    binary = fetch.go_binary_path("compose-render", VERSION)
-    if binary.exists():
-        return binary
-    go = shutil.which("go")
-    if go is None:
-        raise ServerError("building Docker Compose's loader needs Go, and there is no `go` on the PATH")
-    binary.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=binary.parent) as scratch:
-        shutil.copytree(Path(__file__).parent / "render", scratch, dirs_exist_ok=True)
-        for arguments in (["mod", "tidy"], ["build", "-o", "render", "."]):
-            done = subprocess.run(
-                [go, *arguments],
-                cwd=scratch,
-                env={**os.environ, "CGO_ENABLED": "0"},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_BUILD_LIMIT_S,
-            )
-            if done.returncode != 0:
-                raise ServerError(f"`go {arguments[0]}` ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        (Path(scratch) / "render").replace(binary)
-    return binary
+    return fetch.go_program("compose-render", VERSION, Path(__file__).parent / "render")
 
 
 def rendered(file: Path = COMPOSE, *profiles: str, environ: Mapping[str, str] | None = None) -> dict[str, Any]:

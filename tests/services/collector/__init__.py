@@ -6,20 +6,15 @@ It is built with Go from `main.go`, which takes minutes the first time, so the t
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.services.servers import fetch
-from tests.services.servers.process import HOST, Server, ServerError, accepts_connections, free_port
+from tests.services.servers.process import HOST, Server, accepts_connections, free_port
 
 VERSION = "v0.161.0"
 """As in go.mod."""
-_BUILD_LIMIT_S = 1200.0
 _CONFIGURATION = """\
 receivers:
   otlp: {{protocols: {{http: {{endpoint: {host}:{port}}}}}}}
@@ -36,30 +31,7 @@ service:
 
 def prepare() -> Path:
     """The program; built if need be. Raises `ServerError` where that fails."""
-    binary = fetch.go_binary_path("collector", VERSION)
-    if binary.exists():
-        return binary
-    go = shutil.which("go")
-    if go is None:
-        raise ServerError("building the collector needs Go, and there is no `go` on the PATH")
-    binary.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=binary.parent) as scratch:
-        for name in ("main.go", "go.mod"):
-            shutil.copy(Path(__file__).parent / name, scratch)
-        for arguments in (["mod", "tidy"], ["build", "-o", "collector", "."]):
-            done = subprocess.run(
-                [go, *arguments],
-                cwd=scratch,
-                env={**os.environ, "CGO_ENABLED": "0"},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_BUILD_LIMIT_S,
-            )
-            if done.returncode != 0:
-                raise ServerError(f"`go {arguments[0]}` ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        (Path(scratch) / "collector").replace(binary)
-    return binary
+    return fetch.go_program("collector", VERSION, Path(__file__).parent)
 
 
 class Collector(Server):

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -141,26 +141,52 @@ def go_binary_path(name: str, version: str) -> Path:
     return cache_directory() / "bin" / f"{name}-{version}"
 
 
+def go_program(name: str, version: str, source: Path) -> Path:
+    """The program whose `main.go` and `go.mod` are in the folder `source`; built once.
+
+    Raises:
+        ServerError: Go is missing or the build failed.
+    """
+    binary = go_binary_path(name, version)
+    with _locked(name):
+        if not binary.exists():
+            _with_retries(f"{name} {version}", lambda: _go_build(name, source, binary))
+    return binary
+
+
 def _go_install(name: str, target: str, binary: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise ServerError(
-            f"building {name} needs Go, and there is no `go` on the PATH (or set NEPTUNE_TEST_STORAGE=seaweedfs)"
-        )
     binary.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=binary.parent) as built:
-        done = subprocess.run(
-            [go, "install", target],
-            check=False,
-            env={**os.environ, "GOBIN": built, "CGO_ENABLED": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_BUILD_LIMIT_S,
-        )
-        if done.returncode != 0:
-            raise ServerError(f"`go install {target}` ended with {done.returncode}:\n{done.stdout[-2000:]}")
+        _go(name, ["install", target], {"GOBIN": built})
         shutil.move(Path(built) / name, binary)
+
+
+def _go_build(name: str, source: Path, binary: Path) -> None:
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=binary.parent) as built:
+        for file in ("main.go", "go.mod"):
+            shutil.copy(source / file, built)
+        _go(name, ["mod", "tidy"], {}, built)
+        _go(name, ["build", "-o", name, "."], {}, built)
+        shutil.move(Path(built) / name, binary)
+
+
+def _go(name: str, arguments: Sequence[str], changes: Mapping[str, str], folder: str | None = None) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise ServerError(f"building {name} needs Go, and there is no `go` on the PATH")
+    done = subprocess.run(
+        [go, *arguments],
+        check=False,
+        cwd=folder,
+        env={**os.environ, **changes, "CGO_ENABLED": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_BUILD_LIMIT_S,
+    )
+    if done.returncode != 0:
+        raise ServerError(f"`go {' '.join(arguments)}` ended with {done.returncode}:\n{done.stdout[-2000:]}")
 
 
 def wheel_binary(distribution: str, name: str) -> Path:
