@@ -62,7 +62,7 @@ class MemoryPlan:
     @classmethod
     def of(cls, memory_bytes_max: int, *, has_recovery_store: bool) -> MemoryPlan:
         free = memory_bytes_max - BASE_BYTES
-        spool = min(free // 4, RECOVERY_TAIL_BYTES_MAX) if has_recovery_store else free // 4
+        spool = min(free // 5, RECOVERY_TAIL_BYTES_MAX) if has_recovery_store else free // 5
         return cls(spool, free // 10, free // 10)
 
 
