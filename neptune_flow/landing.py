@@ -8,6 +8,7 @@ It acts and has no opinion: whether to append, look again or stop is the protoco
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -17,6 +18,12 @@ from neptune_flow.ledger import Ledger
 from neptune_flow.patience import Patience
 from neptune_flow.protocol import AlreadyThere, Append, Look, LookAgain, Offer, Outcome, Stop, StopReason, decide
 from neptune_flow.records import DataFile
+from neptune_flow.vitals import CATALOG
+
+
+def new_commit_id() -> str:
+    """What names a commit in every ledger entry that it writes; no other has it."""
+    return secrets.token_hex(8)
 
 
 class AttemptLike(Protocol):
@@ -83,7 +90,7 @@ def land(
         Unavailable: no attempt was answered within the limit; it may still have landed, and a restart finds out.
     """
     drive = _Drive(table, offer, files, advance, summary, look)
-    patience.call(f"table {table.name}", drive.step)
+    patience.call(CATALOG, drive.step)
     return drive.landed()
 
 

@@ -20,7 +20,7 @@ import tenacity
 
 from neptune_flow.errors import AccessDenied, LostRace, NeptuneError, StopRequested, Unavailable
 from neptune_flow.telemetry import get_logger
-from neptune_flow.vitals import CATALOG, KAFKA, STORAGE, Vitals
+from neptune_flow.vitals import ServiceName, Vitals
 
 log = get_logger("neptune")
 
@@ -57,14 +57,14 @@ class Patience:
         self._stopping = stopping
         self._waits_for = (Unavailable, AccessDenied) if denied_too else (Unavailable,)
 
-    def call(self, what: str, ask: Callable[[], T]) -> T:
-        """The answer to `ask`, which is called until it gives one; `what` says whom it asks (`service_of`).
+    def call(self, service: ServiceName, ask: Callable[[], T]) -> T:
+        """The answer to `ask`, which is called until it gives one; `service` is whom it asks.
 
         Raises:
             Unavailable, AccessDenied: what `ask` raised last, when the limit has passed.
             StopRequested: a stop came meanwhile.
         """
-        outage = _Outage(service_of(what), self.limit_s, self._vitals)
+        outage = _Outage(service, self.limit_s, self._vitals)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(self._waits_for),
             stop=tenacity.stop_before_delay(self.limit_s),
@@ -87,7 +87,7 @@ class Patience:
 class _Outage:
     """Tells of one call's waiting, if there is any."""
 
-    def __init__(self, service: str, limit_s: float, vitals: Vitals) -> None:
+    def __init__(self, service: ServiceName, limit_s: float, vitals: Vitals) -> None:
         self._service = service
         self._limit_s = limit_s
         self._vitals = vitals
@@ -124,10 +124,3 @@ class _Outage:
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
-
-
-def service_of(what: str) -> str:
-    """Which service a call asks, by the words of the caller: `storage of default.t`, `table default.t`."""
-    if what.lower() == KAFKA:
-        return KAFKA
-    return STORAGE if what.startswith((STORAGE, "object storage")) else CATALOG

@@ -38,7 +38,7 @@ from neptune_flow.sink import CommitSink, Committer
 from neptune_flow.spool import Spool, SpoolBudget
 from neptune_flow.start import QUARANTINE_DAY, PatientFiles, Start
 from neptune_flow.telemetry.traces import Traces
-from neptune_flow.vitals import Held
+from neptune_flow.vitals import KAFKA, Held
 
 BASE_BYTES = 192 << 20
 """What the interpreter and its libraries take before the first message."""
@@ -164,7 +164,7 @@ class _Steps:
             make_reader=lambda: Reader(self._address, limits, self._progress, vitals=self._vitals),
             bound_to=lambda: self._start().bound_to,
             stopping=self._stopping,
-            patiently=lambda ask: starting.call("Kafka", ask),
+            patiently=lambda ask: starting.call(KAFKA, ask),
             quiet_s=self._quiet_s if self._is_alone else lambda: 0.0,
         )
 

@@ -10,17 +10,17 @@ The options (`-w`, `-i`, `-a`, `-r`, `-s`, `-b`) and environment variables are B
 
 from __future__ import annotations
 
-import argparse
 import os
 import runpy
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bytewax.recovery import init_db_dir
 
-from neptune_flow.cluster import cluster_addresses
+from neptune_flow.cluster import cluster_addresses, option
 from neptune_flow.errors import StateDoesNotJoin
 from neptune_flow.process import UNUSABLE_STORE, neptune_error_in
 from neptune_flow.telemetry import get_logger
@@ -47,7 +47,7 @@ def run(dataflow_file: str, options: Sequence[str] | None = None, command: Seque
     os.environ.setdefault("BYTEWAX_RECOVERY_BACKUP_INTERVAL", "0")
     options = sys.argv[1:] if options is None else list(options)
     known = _known_options(options)
-    recovery: Path | None = known.recovery_directory
+    recovery = known.recovery_directory
     if recovery is not None:
         recovery.mkdir(parents=True, exist_ok=True)
         if not any(recovery.glob("*.sqlite3")):
@@ -86,10 +86,13 @@ def _is_unfit(error: BaseException) -> bool:
     return isinstance(neptune_error_in(error) or error, _UNFIT) or isinstance(error.__cause__, _UNFIT)
 
 
-def _known_options(options: list[str]) -> argparse.Namespace:
+class _Known(NamedTuple):
     """The few of Bytewax's options that matter here; its own parser judges the rest."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("-r", "--recovery-directory", type=Path, default=os.environ.get("BYTEWAX_RECOVERY_DIRECTORY"))
-    known, _others = parser.parse_known_args(options)
-    known.is_cluster = bool(cluster_addresses(options))
-    return known
+
+    recovery_directory: Path | None
+    is_cluster: bool
+
+
+def _known_options(options: list[str]) -> _Known:
+    recovery = option("-r", "--recovery-directory", "BYTEWAX_RECOVERY_DIRECTORY", options)
+    return _Known(None if recovery is None else Path(recovery), bool(cluster_addresses(options)))

@@ -22,7 +22,6 @@ Delivery guarantee: exactly once. One partition, since several committers on one
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -32,14 +31,14 @@ import numpy as np
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from neptune_flow.errors import NeptuneError
-from neptune_flow.landing import Landed, TableLike, land
+from neptune_flow.landing import Landed, TableLike, land, new_commit_id
 from neptune_flow.ledger import Entry, Ledger, reading_of, readings_differ
 from neptune_flow.patience import Patience
 from neptune_flow.protocol import Claim, Look, Offer
 from neptune_flow.records import Pile, Stretch
 from neptune_flow.spool import Spool
 from neptune_flow.telemetry import get_logger
-from neptune_flow.vitals import CommitFacts, Vitals
+from neptune_flow.vitals import KAFKA, CommitFacts, Vitals
 
 log = get_logger("neptune.commit")
 
@@ -128,7 +127,7 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         self._rejects.flush()
         rows, rejects = self._rows.take(), self._rejects.take()
         _check(stretches, rows, rejects)
-        self._patience.call("Kafka", self._verify)
+        self._patience.call(KAFKA, self._verify)
         written_s = time.time()
         firsts = [s for s in _firsts(stretches) if s.partition not in self._fenced]
         self._check_reading(firsts)
@@ -178,7 +177,7 @@ class Committer(StatefulSinkPartition[Stretch, None]):
                 raise readings_differ(p)
 
     def _land_rejects(self, stretches: Sequence[Stretch], rejects: Pile) -> Landed:
-        commit = _new_commit_id()
+        commit = new_commit_id()
         partitions = sorted({s.partition for s in stretches})
         claims = _claims(partitions, self._rejects_known)
         landed = land(
@@ -195,7 +194,7 @@ class Committer(StatefulSinkPartition[Stretch, None]):
         return landed
 
     def _land_rows(self, stretches: Sequence[Stretch], rows: Pile) -> Landed:
-        commit = _new_commit_id()
+        commit = new_commit_id()
         partitions = sorted({s.partition for s in stretches})
         claims = _claims(partitions, self._rows_known)
         landed = land(
@@ -229,10 +228,6 @@ class CommitSink(FixedPartitionedSink[Stretch, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> Committer:
         return self._build()
-
-
-def _new_commit_id() -> str:
-    return secrets.token_hex(8)
 
 
 def _claims(partitions: Sequence[int], known: Mapping[int, Entry]) -> tuple[Claim, ...]:

@@ -12,6 +12,7 @@ A data file never spans two days. Nothing here decides when to commit, and nothi
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -37,9 +38,6 @@ SMALL_PARTS_MAX = 16
 
 FRAME_BYTES = 32 << 10
 """What one batch takes beside its buffers, measured over both tables' columns."""
-
-MEMORY_BYTES = 512 << 20
-"""The default of NEPTUNE_MEMORY_BYTES_MAX."""
 
 ROOM_BYTES = 64 << 20
 """So much below what the process should take, memory that the allocators hold free goes back to the system: between what stays they keep 50 to 130 MiB of messages that have
@@ -176,8 +174,8 @@ def _bytes_of(batch: pa.RecordBatch) -> int:
 class SpoolBudget:
     """The bytes that the tails of all spools of one worker may hold together."""
 
-    def __init__(self, bytes_max: int, memory_bytes_max: int = MEMORY_BYTES) -> None:
-        """`memory_bytes_max` is what the whole process should stay below."""
+    def __init__(self, bytes_max: int, memory_bytes_max: float = math.inf) -> None:
+        """`memory_bytes_max` is what the whole process should stay below; nothing is given back without one."""
         self.bytes_max = bytes_max
         self.memory_bytes_max = memory_bytes_max
         self.held_bytes = 0

@@ -21,7 +21,6 @@ from a backup with the ledger that belongs to it is no such case: what it lacks 
 from __future__ import annotations
 
 import hashlib
-import secrets
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +35,7 @@ from neptune_flow.errors import LedgerConflict, Superseded, Unavailable
 from neptune_flow.iceberg import Lake, LakeTable, TableLook, TableReader
 from neptune_flow.kafka import KafkaAddress, ReadFrom, Topic, find_topic, start_offsets
 from neptune_flow.kafka.source import Position
-from neptune_flow.landing import land
+from neptune_flow.landing import land, new_commit_id
 from neptune_flow.ledger import Contradiction, Ledger, contradictions, reading_of
 from neptune_flow.patience import Patience
 from neptune_flow.process import Lifecycle
@@ -46,7 +45,7 @@ from neptune_flow.settings import Settings
 from neptune_flow.sink import KnownAtStart
 from neptune_flow.telemetry import get_logger
 from neptune_flow.validation import Validator
-from neptune_flow.vitals import Phase, Vitals
+from neptune_flow.vitals import CATALOG, KAFKA, STORAGE, Phase, Vitals
 
 log = get_logger("neptune.start")
 
@@ -67,7 +66,7 @@ class PatientFiles:
 
     def write_file(self, batches: Sequence[pa.RecordBatch], day: int) -> DataFile:
         with self._vitals.spending("spool"):
-            return self._patience.call(f"storage of {self._table.name}", lambda: self._table.write_file(batches, day))
+            return self._patience.call(STORAGE, lambda: self._table.write_file(batches, day))
 
 
 @dataclass(frozen=True)
@@ -195,12 +194,12 @@ class Start:
             return self._landing
 
     def _open(self) -> Landing:
-        topic = self._patience.call("Kafka", lambda: find_topic(self.address))
+        topic = self._patience.call(KAFKA, lambda: find_topic(self.address))
         self._opened = tables = self._opened or self._open_tables()
-        landing = self._patience.call("tables", lambda: self._read(topic, *tables))
+        landing = self._patience.call(CATALOG, lambda: self._read(topic, *tables))
         if self._partitions is not None and not landing.rows_ledger.entries:
             self._begin(landing)
-            landing = self._patience.call("tables", lambda: self._read(topic, *tables))
+            landing = self._patience.call(CATALOG, lambda: self._read(topic, *tables))
         return landing
 
     def _open_tables(self) -> Tables:
@@ -212,19 +211,16 @@ class Start:
 
     def _open_lake(self) -> Lake:
         settings = self._settings
-        lake = self._patience.call(
-            "catalog",
-            lambda: Lake.of(settings),
-        )
+        lake = self._patience.call(CATALOG, lambda: Lake.of(settings))
         bucket = settings.storage.bucket if settings.storage else None
         if bucket is not None:
-            self._patience.call("object storage", lambda: _check_bucket(lake, bucket))
+            self._patience.call(STORAGE, lambda: _check_bucket(lake, bucket))
         return lake
 
     def _table(self, lake: Lake, name: str, schema: pa.Schema, day_column: str) -> LakeTable:
         settings = self._settings
         return self._patience.call(
-            f"table {name}",
+            CATALOG,
             lambda: lake.ensure_table(
                 settings.catalog.namespace,
                 name,
@@ -271,8 +267,8 @@ class Start:
     def _begin(self, landing: Landing) -> None:
         """Land a ledger that says where each of the topic's partitions begins; if another process has done so meanwhile, its ledger counts."""
         topic, start_from = landing.topic, self._settings.kafka.start_from
-        offsets = self._patience.call("Kafka", lambda: start_offsets(self.address, topic.partitions, start_from))
-        commit = secrets.token_hex(8)
+        offsets = self._patience.call(KAFKA, lambda: start_offsets(self.address, topic.partitions, start_from))
+        commit = new_commit_id()
         try:
             land(
                 landing.rows_table,

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,7 +29,11 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from neptune_flow.records import Judged, MessageBatch
 
-KAFKA, STORAGE, CATALOG = SERVICES = ("kafka", "storage", "catalog")
+ServiceName = Literal["kafka", "storage", "catalog"]
+KAFKA: Final = "kafka"
+STORAGE: Final = "storage"
+CATALOG: Final = "catalog"
+SERVICES: tuple[str, ...] = (KAFKA, STORAGE, CATALOG)
 """Whom Neptune needs, by the one name that each has in the log, the metrics and the health."""
 
 COMMITS_KEPT = 50

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from neptune_flow.errors import AccessDenied, LedgerConflict, LostRace, StopRequested, Unavailable
-from neptune_flow.patience import PAUSE_S_MAX, PAUSE_S_MIN, RACE_PAUSE_S_MAX, TOLD_EVERY_S, Patience, service_of
+from neptune_flow.patience import PAUSE_S_MAX, PAUSE_S_MIN, RACE_PAUSE_S_MAX, TOLD_EVERY_S, Patience
 from neptune_flow.telemetry import configure_logging
 from neptune_flow.vitals import Vitals
 
@@ -81,7 +81,7 @@ def test_who_has_lost_races_comes_back_soon_at_a_moment_of_its_own_and_nobody_is
 ) -> None:
     vitals = Vitals()
     race = LostRace("the commit is refused", detail="main has changed")
-    assert Patience(600, stop, vitals=vitals).call("table t", answers_after(40, race)) == "answer"
+    assert Patience(600, stop, vitals=vitals).call("catalog", answers_after(40, race)) == "answer"
     assert all(0 <= pause_s <= RACE_PAUSE_S_MAX for pause_s in stop.pauses_s)
     assert len(set(stop.pauses_s)) == 40
     assert vitals.retries.total() == 0
@@ -192,26 +192,10 @@ def test_log_metrics_and_limit_count_from_the_first_question_that_was_not_answer
         raise AWAY
 
     with pytest.raises(Unavailable):
-        Patience(60, stop, vitals=vitals).call("storage of default.t", ask)
+        Patience(60, stop, vitals=vitals).call("storage", ask)
     assert vitals.outages["storage"].since_s == 1e9
     assert lines_of(log)[0]["waited_s"] == 10
     assert 45 < stop.now_s <= 70
-
-
-@pytest.mark.parametrize(
-    ("what", "service"),
-    [
-        ("Kafka", "kafka"),
-        ("catalog", "catalog"),
-        ("tables", "catalog"),
-        ("table default.Kafka", "catalog"),
-        ("table default.storage of things", "catalog"),
-        ("object storage", "storage"),
-        ("storage of default.rows", "storage"),
-    ],
-)
-def test_a_service_has_one_name_whatever_is_asked_of_it(what: str, service: str) -> None:
-    assert service_of(what) == service
 
 
 def test_without_a_stop_signal_the_pauses_are_kept_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

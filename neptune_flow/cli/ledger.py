@@ -124,6 +124,7 @@ def set_(*, source: str | None, offsets: dict[int, int], partitions: tuple[int, 
     from neptune_flow.mend.prepare import prepare
     from neptune_flow.mend.scene import ask_kafka, open_tables
     from neptune_flow.patience import Patience
+    from neptune_flow.vitals import CATALOG, KAFKA
 
     if (source is None) == (not offsets):
         raise click.UsageError("say where to go on: either --from or --offsets")
@@ -132,8 +133,8 @@ def set_(*, source: str | None, offsets: dict[int, int], partitions: tuple[int, 
     wish = Wish(Source(source) if source else Source.OFFSETS, offsets, frozenset(partitions))
     settings = load_settings()
     patience = Patience(min(settings.start_wait_s_max, WAIT_S_MAX))
-    rows, quarantine = patience.call("catalog", lambda: open_tables(settings)).both()
-    log = patience.call("Kafka", lambda: ask_kafka(settings))
+    rows, quarantine = patience.call(CATALOG, lambda: open_tables(settings)).both()
+    log = patience.call(KAFKA, lambda: ask_kafka(settings))
     plan = prepare(wish, log, rows, quarantine, patience)
     click.echo("\n".join(_planned(plan, rows.table.name)))
     if dry_run:

@@ -61,6 +61,9 @@ class IdleWatch:
         now_s = self._clock_s()
         return [p for p, heard_at_s in self._heard_at_s.items() if now_s - heard_at_s >= self._idle_timeout_s]
 
+    def _next_idle_at_s(self) -> float:
+        return min(self._heard_at_s.values(), default=math.inf) + self._idle_timeout_s
+
     def _ask(self, silent: list[int]) -> None:
         if silent:
             self._admin = self._admin or self._address.admin()
@@ -69,7 +72,7 @@ class IdleWatch:
                 isolation_level=IsolationLevel.READ_UNCOMMITTED,
                 request_timeout=ASK_TIMEOUT_S,
             )
-        self._look_at_s = min(self._heard_at_s.values(), default=math.inf) + self._idle_timeout_s
+        self._look_at_s = self._next_idle_at_s()
 
     def _answered(self, position_of: Callable[[int], int]) -> Iterable[int]:
         if not all(answer.done() for answer in self._asked.values()):
@@ -79,7 +82,7 @@ class IdleWatch:
         idle = [p for p in self._silent() if p in ends and ends[p] == position_of(p)]
         for partition in idle:
             self.forget(partition)
-        self._look_at_s = min(self._heard_at_s.values(), default=math.inf) + self._idle_timeout_s
+        self._look_at_s = self._next_idle_at_s()
         if len(idle) < len(ends):
             self._look_at_s = max(self._look_at_s, self._clock_s() + ASK_INTERVAL_S)
         return idle

@@ -9,16 +9,17 @@ attempt under way is superseded (`protocol`).
 from __future__ import annotations
 
 import json
-import secrets
 
 import numpy as np
 
 from neptune_flow.errors import Superseded, Unavailable
+from neptune_flow.landing import new_commit_id
 from neptune_flow.ledger import SET_KEY, Ledger
 from neptune_flow.mend.plan import Plan
 from neptune_flow.mend.scene import Seen
 from neptune_flow.patience import Patience
 from neptune_flow.protocol import Outcome
+from neptune_flow.vitals import CATALOG
 
 
 def land(plan: Plan, rows: Seen, quarantine: Seen, patience: Patience, snapshots_max: int) -> int:
@@ -28,7 +29,7 @@ def land(plan: Plan, rows: Seen, quarantine: Seen, patience: Patience, snapshots
         Superseded: somebody has committed since the tables were seen.
         Unavailable, AccessDenied: catalog or storage stayed away; the ledger may still have landed.
     """
-    commit = secrets.token_hex(8)
+    commit = new_commit_id()
     done = plan.under(commit)
     _land(quarantine, done.rejects, commit, _summary(plan, done.rejects), patience, snapshots_max)
     return _land(rows, done.rows, commit, _summary(plan, done.rows), patience, snapshots_max)
@@ -54,7 +55,7 @@ def _land(
             )
         raise Unavailable(f"{seen.table.name}: the ledger has not landed yet", detail=result.error)
 
-    return patience.call(f"table {seen.table.name}", attempt)
+    return patience.call(CATALOG, attempt)
 
 
 def _summary(plan: Plan, ledger: Ledger) -> dict[str, str]:

@@ -27,6 +27,7 @@ from neptune_flow.iceberg.audit import Audit, AuditFile, BrokenFile, Days, open_
 from neptune_flow.ledger import Ledger
 from neptune_flow.patience import Patience
 from neptune_flow.verify.offsets import OffsetSet
+from neptune_flow.vitals import STORAGE
 
 T = TypeVar("T")
 
@@ -141,7 +142,7 @@ def read_table(
             return Tally(broken=[file])
         if ledger.began_after is not None and file.sequence_number <= ledger.began_after:
             return Tally(rows_of_earlier_log=file.record_count)
-        return patience.call("storage", lambda: _tally_of(audit, file, columns, ledger))
+        return patience.call(STORAGE, lambda: _tally_of(audit, file, columns, ledger))
 
     whole = Tally()
     with ThreadPoolExecutor(THREADS, "verify") as pool:
@@ -155,13 +156,13 @@ def read_table(
 
 def _files(audit: Audit, days: Days | None, patience: Patience) -> Iterator[AuditFile | BrokenFile]:
     try:
-        parts = patience.call("storage", lambda: audit.parts(days))
+        parts = patience.call(STORAGE, lambda: audit.parts(days))
     except BrokenFile as broken:
         yield broken
         return
     for part in parts:
         try:
-            yield from patience.call("storage", partial(audit.files, part, days))
+            yield from patience.call(STORAGE, partial(audit.files, part, days))
         except BrokenFile as broken:
             yield broken
 

@@ -74,7 +74,7 @@ def test_a_part_is_built_once_kafka_is_back() -> None:
         make_reader=lambda: reader,
         bound_to=lambda: "today",
         stopping=threading.Event(),
-        patiently=lambda ask: waiting.call("Kafka", ask),
+        patiently=lambda ask: waiting.call("kafka", ask),
     )
     source.build_part("messages", "0", None)
     assert reader.asked == 3

@@ -29,6 +29,7 @@ from neptune_flow.records import Judged, MessageBatch, Stretch
 from neptune_flow.sink import Committer
 from neptune_flow.spool import Spool, SpoolBudget
 from neptune_flow.start import QUARANTINE_DAY, PatientFiles, Start
+from neptune_flow.vitals import ServiceName
 from tests.simulation.kafka import Kind, Message, Record, SimAddress, SimKafka
 from tests.simulation.table import SimLakeTable, SimTable
 from tests.simulation.world import PAUSE, World
@@ -83,7 +84,7 @@ class Pause(threading.Event):
 class EagerPatience(Patience):
     """The real one, asked only where there is something to wait for: it costs ten times what a simulated answer costs."""
 
-    def call(self, what: str, ask: Callable[[], T]) -> T:
+    def call(self, service: ServiceName, ask: Callable[[], T]) -> T:
         try:
             return ask()
         except self._waits_for as first:
@@ -94,7 +95,7 @@ class EagerPatience(Patience):
                 raise outage.pop()
             return ask()
 
-        return super().call(what, ask_again)
+        return super().call(service, ask_again)
 
 
 class SimStart(Start):
@@ -123,7 +124,7 @@ class SimStart(Start):
         return None
 
     def _table(self, lake: Any, name: str, schema: pa.Schema, day_column: str) -> SimLakeTable:
-        return self._patience.call(name, lambda: SimLakeTable(self._tables[name]))
+        return self._patience.call("catalog", lambda: SimLakeTable(self._tables[name]))
 
 
 class Worker:

@@ -92,7 +92,7 @@ def simulated() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(spool, "ThreadPoolExecutor", _OneByOne)
             patch.setattr(commit, "prepare", table.prepare)
-            patch.setattr(sink, "_new_commit_id", lambda: f"c{next(numbers)}")
+            patch.setattr(sink, "new_commit_id", lambda: f"c{next(numbers)}")
             yield
     finally:
         configure_logging("WARNING", "json")

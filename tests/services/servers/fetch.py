@@ -129,11 +129,7 @@ def go_binary(name: str, module: str, version: str) -> Path:
     Raises:
         ServerError: Go is missing or the build failed.
     """
-    binary = go_binary_path(name, version)
-    with _locked(name):
-        if not binary.exists():
-            _with_retries(f"{name} {version}", lambda: _go_install(name, f"{module}@{version}", binary))
-    return binary
+    return _built(name, version, lambda binary: _go_install(name, f"{module}@{version}", binary))
 
 
 def go_binary_path(name: str, version: str) -> Path:
@@ -147,10 +143,14 @@ def go_program(name: str, version: str, source: Path) -> Path:
     Raises:
         ServerError: Go is missing or the build failed.
     """
+    return _built(name, version, lambda binary: _go_build(name, source, binary))
+
+
+def _built(name: str, version: str, build: Callable[[Path], None]) -> Path:
     binary = go_binary_path(name, version)
     with _locked(name):
         if not binary.exists():
-            _with_retries(f"{name} {version}", lambda: _go_build(name, source, binary))
+            _with_retries(f"{name} {version}", lambda: build(binary))
     return binary
 
 
